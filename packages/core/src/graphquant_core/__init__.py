@@ -1,0 +1,9 @@
+"""Graph view, rewiring, layers, plan, grids and plugin registry of graphquant."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+__all__ = ["__version__"]
+
+__version__ = version("graphquant-core")
