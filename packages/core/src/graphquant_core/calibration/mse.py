@@ -1,0 +1,101 @@
+"""Ranges that minimise the squared quantisation error, by search over fractions of the range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from graphquant_core.calibration.estimator import Range, as_range, calibration_matrix
+from graphquant_core.calibration.max_abs import symmetric_range
+from graphquant_core.grid import Grid
+from graphquant_core.quant_params import Float32Array, QuantParams
+from graphquant_core.quantize import (
+    affine_params,
+    fake_quantize,
+    symmetric_params,
+    symmetric_scale,
+)
+
+FRACTIONS = tuple(np.linspace(1.0, 0.2, 81).tolist())
+"""Fractions of the full range that are tried, the full range first."""
+
+
+def symmetric_mse_range(
+    values: npt.ArrayLike,
+    grid: Grid,
+    axes: Sequence[int] = (),
+    *,
+    fractions: Iterable[float] = FRACTIONS,
+) -> Range:
+    """The range (grid.minimum * s, grid.maximum * s), s = fraction * max|x| / qmax, of least MSE.
+
+    Each channel has its own best fraction. With 1.0 among the `fractions` the error is never
+    above that of `max_abs_range`. Among equals the earlier fraction wins.
+
+    Raises:
+        RangeError: `values` is empty, or `axes` are not axes of it.
+        NonFiniteError: `values` holds NaN or infinity.
+    """
+    matrix = calibration_matrix(values, axes)
+    largest = np.abs(matrix).max(axis=0)
+
+    def params(fraction: float) -> QuantParams:
+        return symmetric_params(largest * np.float32(fraction), grid, (1,))
+
+    best = _best_fraction(matrix, fractions, params)
+    return symmetric_range(symmetric_scale(largest * best, grid), grid, axes)
+
+
+def affine_mse_range(
+    values: npt.ArrayLike,
+    grid: Grid,
+    axes: Sequence[int] = (),
+    *,
+    fractions: Iterable[float] = FRACTIONS,
+) -> Range:
+    """The range (f1 * min, f2 * max) of least MSE: f2 is searched first, then f1, then f2 again.
+
+    Each channel has its own best fractions. With 1.0 first among the `fractions` the error is
+    never above that of `min_max_range`. Among equals the earlier fraction wins.
+
+    Raises:
+        RangeError: `values` is empty, or `axes` are not axes of it.
+        NonFiniteError: `values` holds NaN or infinity.
+    """
+    matrix = calibration_matrix(values, axes)
+    tried = tuple(fractions)
+    lowest, highest = (end.reshape(-1) for end in as_range(matrix.min(0), matrix.max(0), (0,)))
+
+    def best_high(low: Float32Array) -> Float32Array:
+        return highest * _best_fraction(
+            matrix, tried, lambda f: affine_params(low, highest * np.float32(f), grid, (1,))
+        )
+
+    def best_low(high: Float32Array) -> Float32Array:
+        return lowest * _best_fraction(
+            matrix, tried, lambda f: affine_params(lowest * np.float32(f), high, grid, (1,))
+        )
+
+    low = best_low(best_high(lowest))
+    return as_range(low, best_high(low), axes)
+
+
+def _best_fraction(
+    matrix: Float32Array, fractions: Iterable[float], params: Callable[[float], QuantParams]
+) -> Float32Array:
+    """The fraction of least squared error for each column of `matrix`, float32 ``[C]``."""
+    best = np.ones(matrix.shape[1], np.float32)
+    least = np.full(matrix.shape[1], np.inf)
+    for fraction in fractions:
+        error = squared_error(matrix, params(fraction))
+        best = np.where(error < least, np.float32(fraction), best)
+        least = np.minimum(error, least)
+    return best
+
+
+def squared_error(matrix: Float32Array, params: QuantParams) -> npt.NDArray[np.float64]:
+    """Σ (fake_quantize(x) - x)² of each column, float64 ``[C]``."""
+    difference = fake_quantize(matrix, params).astype(np.float64) - matrix
+    return np.asarray(np.square(difference).sum(axis=0))

@@ -1,0 +1,118 @@
+"""Reading and writing whole files: a reader never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from graphquant_core.exceptions import FileWriteError, ModelFileError
+
+MAX_NAME_BYTES = 241
+"""Longest name of an output file; a suffix such as ``_quantized.pb`` must still fit into 255."""
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Writes `data` to `path` so that an interruption leaves the old file whole.
+
+    The bytes go to a temporary file in the same folder, are flushed to the disk, and the file
+    is renamed over `path`. Text is written as UTF-8. A missing folder is created, a symbolic
+    link is followed, and the permissions of an existing file are kept.
+
+    Raises:
+        FileWriteError: the file can't be written; names the path and the system's reason.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    try:
+        _refuse_special_file(path)
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f".graphquant-{secrets.token_hex(8)}.tmp"
+        try:
+            _write_synced(temporary, content)
+            with contextlib.suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except FileWriteError:
+        raise
+    except (OSError, ValueError) as error:
+        raise FileWriteError(f'cannot write "{os.fspath(path)}": {_reason(error)}') from error
+
+
+def read_bytes(path: str | os.PathLike[str], argument: str) -> bytes:
+    """Content of the file at `path`.
+
+    Raises:
+        ModelFileError: the file is missing, a directory or unreadable; names `argument`.
+    """
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{argument} ({path}) cannot be read: {_reason(error)}") from error
+
+
+def check_writable(path: str | os.PathLike[str], argument: str) -> None:
+    """Refuses a `path` that `write_whole` could not write; changes nothing on the disk.
+
+    Raises:
+        FileWriteError: the path is empty, ends in a slash, is a directory or another special
+            file, its name is longer than 241 bytes, or its folder can't be created or written;
+            names `argument`.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise FileWriteError(f"{argument} ({path!r}) must be a path")
+    text = os.fspath(path)
+    try:
+        reason = _refusal(text)
+    except (OSError, ValueError) as error:
+        reason = _reason(error)
+    if reason:
+        raise FileWriteError(f'{argument} ("{text}") cannot be written: {reason}')
+
+
+def _refusal(text: str) -> str:
+    """Why `text` can't be written, or ``''``."""
+    if not text:
+        return "the path is empty"
+    if text.endswith(("/", os.sep)):
+        return "the path ends in a slash and so names no file"
+    target = Path(os.path.realpath(text))
+    length = len(os.fsencode(Path(text).name))
+    if length > MAX_NAME_BYTES:
+        return f"its name has {length} bytes, {MAX_NAME_BYTES} are allowed"
+    _refuse_special_file(text)
+    folder = target.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        return f'"{folder}" is not a directory'
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f'the directory "{folder}" is not writable'
+    return ""
+
+
+def _refuse_special_file(path: str | os.PathLike[str]) -> None:
+    """Raises OSError for a directory, and for a device or pipe that a rename would destroy."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError("it is a directory")
+        if not stat.S_ISREG(mode):
+            raise OSError("it is not a regular file")
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _reason(error: Exception) -> str:
+    """The system's own words, without the path that the caller's message names already."""
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,45 @@
+"""The nearest known names, for error messages about an unknown name."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections.abc import Iterable
+from itertools import islice
+
+_LONGEST_NAME = 160
+_MOST_NAMES = 100_000
+_SHORTLIST = 100
+
+
+def closest(name: str, known: Iterable[str], n: int = 3) -> str:
+    """``'; did you mean "conv1/Conv2D"?'``: up to `n` known names like `name`, or ``''``.
+
+    The comparison ignores case. Its time is bounded: only the first 160 characters of a name and
+    the first 100,000 known names count, and only the 100 that share most letter triples with
+    `name` are compared in full.
+    """
+    wanted = name[:_LONGEST_NAME].casefold()
+    by_key: dict[str, str] = {}
+    for candidate in islice(known, _MOST_NAMES):
+        by_key.setdefault(candidate[:_LONGEST_NAME].casefold(), candidate)
+    keys = list(by_key)
+    if len(keys) > _SHORTLIST:
+        triples = _letter_triples(wanted)
+        keys = heapq.nlargest(_SHORTLIST, keys, key=lambda key: _overlap(triples, key))
+    quoted = [f'"{by_key[key]}"' for key in difflib.get_close_matches(wanted, keys, n)]
+    if not quoted:
+        return ""
+    listed = " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+    return f"; did you mean {listed}?"
+
+
+def _letter_triples(text: str) -> set[str]:
+    padded = f" {text} "
+    return {padded[start : start + 3] for start in range(len(padded) - 2)}
+
+
+def _overlap(triples: set[str], text: str) -> float:
+    """Jaccard index of two sets of letter triples, in [0, 1]."""
+    others = _letter_triples(text)
+    return len(triples & others) / max(len(triples | others), 1)
