@@ -1,0 +1,93 @@
+"""What a record holds: the scales and offsets of each layer, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
+
+
+def _float32(value: float) -> float:
+    return float(np.float32(value))
+
+
+def _float32_vector(value: npt.ArrayLike | None) -> Float32Array | None:
+    if value is None:
+        return None
+    vector = np.array(value, dtype=np.float32).reshape(-1)
+    vector.setflags(write=False)
+    return vector
+
+
+def _int32_vector(value: npt.ArrayLike | None) -> Int32Array | None:
+    if value is None:
+        return None
+    vector = np.array(value, dtype=np.int32).reshape(-1)
+    vector.setflags(write=False)
+    return vector
+
+
+def _zeros_like_scale_w(factors: LayerFactors) -> Int32Array | None:
+    return None if factors.scale_w is None else np.zeros(factors.scale_w.shape, np.int32)
+
+
+_ARRAY = attrs.cmp_using(eq=np.array_equal)
+
+
+@attrs.frozen
+class LayerFactors:
+    """x ≈ (q - offset_d) * scale_d and w ≈ q * scale_w, for one layer.
+
+    Attributes:
+        scale_d: Scale of the activation, a float32 value.
+        offset_d: Integer that stands for 0.0 in the activation, -128 to 127.
+        scale_w: float32 ``[1]`` or ``[C]``: scale of the weight that batch norm is folded into,
+            hence with its factor |gamma| / sqrt(variance + epsilon); ``None`` without weight.
+        offset_w: int32, the shape of `scale_w`; zeros.
+        dst_type: Integer type, ``None`` when the record doesn't say, which means ``"INT8"``.
+        skip_fusion: Whether batch norm stays out of the weight; ``None``, which means no, when
+            the record doesn't say.
+        other: The fields that have no attribute here, on the wire; they outlive a round trip.
+    """
+
+    scale_d: float = attrs.field(converter=_float32)
+    offset_d: int
+    scale_w: Float32Array | None = attrs.field(
+        default=None, converter=_float32_vector, eq=_ARRAY, hash=False
+    )
+    offset_w: Int32Array | None = attrs.field(
+        default=attrs.Factory(_zeros_like_scale_w, takes_self=True),
+        converter=_int32_vector,
+        eq=_ARRAY,
+        hash=False,
+    )
+    dst_type: str | None = None
+    skip_fusion: bool | None = None
+    other: bytes = attrs.field(default=b"", repr=False)
+
+
+@attrs.frozen
+class Record(Mapping[str, LayerFactors]):
+    """The factors of each layer, by the name of its op, in the order of the file.
+
+    Attributes:
+        factors: Factors by layer name.
+        other: The rest of the file (the records of pruning), on the wire.
+    """
+
+    factors: Mapping[str, LayerFactors] = attrs.field(converter=dict)
+    other: bytes = attrs.field(default=b"", repr=False)
+
+    def __getitem__(self, layer: str) -> LayerFactors:
+        return self.factors[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.factors)
+
+    def __len__(self) -> int:
+        return len(self.factors)
