@@ -80,7 +80,7 @@ class Registry:
         failures = []
         for plugin, add in self.commands:
             try:
-                add(app)
+                add(app=app)
             except Exception as error:  # noqa: BLE001, PERF203 - the other plugins must go on
                 failures.append(failure(plugin.name, plugin.distribution, error))
         return tuple(failures)

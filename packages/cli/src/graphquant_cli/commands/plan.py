@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from graphquant_cli.output import print_table
-from graphquant_core.layer import Layer, Skip
-from graphquant_core.plan import Plan
+from graphquant_core.plan import HEADER, Plan
 
 
 def plan(
@@ -32,13 +31,5 @@ def plan(
 
 
 def _print_plan(result: Plan) -> None:
-    columns = ("op", "type", "decision", "channels", "why or advice")
-    print_table(columns, (_cells(row) for row in result.rows))
+    print_table(HEADER, result.cells())
     typer.echo(f"{len(result.layers)} quantised, {len(result.skips)} skipped")
-
-
-def _cells(row: Layer | Skip) -> tuple[str, str, str, str, str]:
-    if isinstance(row, Skip):
-        return row.name, row.op_type, "skip", "-", row.reason
-    channels = "-" if row.output_channels is None else str(row.output_channels)
-    return row.name, row.op_type, "quantise", channels, " ".join(row.advice)

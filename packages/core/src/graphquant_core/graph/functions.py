@@ -1,0 +1,59 @@
+"""Ops inside function bodies: TensorFlow ignores an edit there, so they are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from graphquant_core.graph.view import GraphView
+from graphquant_core.layer import Skip
+
+
+def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> Iterator[Skip]:
+    """A skip for every op of a candidate type in a function that `view`'s graph calls.
+
+    Args:
+        view: View of the graph.
+        is_candidate: Whether an op type has a layer handler.
+    """
+    callers = {op: _functions_in(op.node_def) for op in view.operations if _may_call(op)}
+    if not callers:
+        return
+    library = {
+        function.signature.name: function.node_def
+        for function in view.graph.as_graph_def().library.function
+    }
+    seen: set[str] = set()
+    for op, names in callers.items():
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop(0)
+            if name in seen or name not in library:
+                continue
+            seen.add(name)
+            for node in library[name]:
+                waiting.extend(_functions_in(node))
+                if is_candidate(node.op):
+                    yield Skip(
+                        f"{name}/{node.name}",
+                        node.op,
+                        f'it is inside the function "{name}" that "{op.name}" ({op.type}) calls, '
+                        "where a rewrite has no effect: build the graph after "
+                        "tf.compat.v1.disable_control_flow_v2(), or inline the function",
+                    )
+
+
+def _may_call(op: tf.Operation) -> bool:
+    return op.op_def is None or any(
+        attribute.type in ("func", "list(func)") for attribute in op.op_def.attr
+    )
+
+
+def _functions_in(node: tf.compat.v1.NodeDef) -> list[str]:
+    names = [node.op]  # a node may call a function by using its name as the op type
+    for value in node.attr.values():
+        if value.HasField("func"):
+            names.append(value.func.name)
+        names.extend(function.name for function in value.list.func)
+    return names

@@ -1,0 +1,144 @@
+"""In-place rewriting of a live graph: new ops beside the user's, inputs redirected, all or nothing.
+
+What has no public counterpart on a graph that is already built stands here, and behaves the same
+in TensorFlow 2.16 to 2.21: ``Operation._update_input`` redirects an input, ``Operation._set_attr``
+marks an op, ``Operation._get_control_flow_context`` leads into a v1 while loop or cond, and the
+variable store's ``_vars`` must forget the variables of a rewrite that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+
+import tensorflow as tf
+
+from graphquant_core.graph.guards import check_rewritable
+from graphquant_core.graph.view import GraphView
+
+v1 = tf.compat.v1
+
+_VARIABLE_STORE = ("__variable_store",)
+ROLE_ATTRIBUTE = "_graphquant"
+ACTIVATION_INPUT = "activation_input"
+ACTIVATION_OUTPUT = "activation_output"
+WEIGHT_INPUT = "weight_input"
+WEIGHT_OUTPUT = "weight_output"
+
+
+class Rewrite:
+    """A transaction on `graph`: when its block raises, every redirected input is put back.
+
+    Use it as a context manager. On entry the guards of `check_rewritable` are raised, before
+    anything is added. After a failure, ops that were added remain in the graph (TensorFlow cannot
+    remove them) but nothing of the user's refers to them, and the graph's collections are as
+    before.
+    """
+
+    def __init__(self, graph: tf.Graph, view: GraphView | None = None) -> None:
+        self.graph = graph
+        self.view = view or GraphView(graph)
+        self._undo: list[tuple[tf.Operation, int, tf.Tensor]] = []
+        self._collections: dict[str, list[object]] = {}
+        self._variables: list[tuple[dict[str, object], set[str]]] = []
+
+    def __enter__(self) -> Rewrite:
+        check_rewritable(self.view)
+        self._collections = {
+            name: list(self.graph.get_collection_ref(name))
+            for name in self.graph.get_all_collection_keys()
+        }
+        stores = self.graph.get_collection_ref(_VARIABLE_STORE)
+        self._variables = [(store._vars, set(store._vars)) for store in stores]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._roll_back()
+
+    def redirect(self, op: tf.Operation, port: int, tensor: tf.Tensor) -> None:
+        """Let input `port` of `op` take `tensor`, which has that input's dtype and shape."""
+        old = op.inputs[port]
+        if tensor.dtype.base_dtype != old.dtype.base_dtype:
+            raise TypeError(
+                f'"{op.name}" input {port} is {old.dtype.name}, not {tensor.dtype.name}'
+            )
+        tensor.set_shape(old.shape)
+        op._update_input(port, tensor)
+        self._undo.append((op, port, old))
+
+    @contextmanager
+    def beside(self, op: tf.Operation) -> Iterator[None]:
+        """Add ops on `op`'s device and in its control flow, whatever scopes the caller is in."""
+        with ExitStack() as scopes:
+            scopes.enter_context(self.graph.as_default())
+            scopes.enter_context(tf.control_dependencies(None))
+            scopes.enter_context(v1.name_scope(None))
+            root = v1.VariableScope(reuse=v1.AUTO_REUSE, name="")
+            scopes.enter_context(v1.variable_scope(root, auxiliary_name_scope=False))
+            if op.device:
+                scopes.enter_context(v1.device(None))
+                scopes.enter_context(v1.device(op.device))
+            context = op._get_control_flow_context()
+            if context is not None:
+                context.Enter()
+                scopes.callback(context.Exit)
+            yield
+
+    def _roll_back(self) -> None:
+        for op, port, old in reversed(self._undo):
+            op._update_input(port, old)
+        for name in self.graph.get_all_collection_keys():
+            self.graph.get_collection_ref(name)[:] = self._collections.get(name, [])
+        for variables, before in self._variables:
+            for name in variables.keys() - before:
+                del variables[name]
+
+
+def mark(op: tf.Operation, role: str) -> None:
+    """Write `role` into `op`, where it outlives freezing, saving and importing."""
+    op._set_attr(ROLE_ATTRIBUTE, v1.AttrValue(s=role.encode()))
+
+
+def control_flow_context(op: tf.Operation) -> object | None:
+    """The v1 while loop or cond that `op` stands in, or ``None``."""
+    context: object | None = op._get_control_flow_context()
+    return context
+
+
+def role_of(op: tf.Operation) -> str | None:
+    """The role that `mark` wrote into `op`, or ``None``."""
+    try:
+        value: bytes = op.get_attr(ROLE_ATTRIBUTE)
+    except ValueError:
+        return None
+    return value.decode()
+
+
+def marked_input(output: tf.Tensor, role: str) -> tf.Tensor:
+    """What goes into the fake quantiser whose result is `output`: its op marked `role` takes it.
+
+    Args:
+        output: Tensor of an op marked as the output of a quantiser.
+        role: `ACTIVATION_INPUT` or `WEIGHT_INPUT`.
+
+    Raises:
+        ValueError: No op marked `role` stands behind `output`.
+    """
+    seen = {output.op}
+    waiting = [output.op]
+    while waiting:
+        op = waiting.pop(0)
+        if role_of(op) == role:
+            return op.inputs[0]
+        for tensor in op.inputs:
+            if tensor.op not in seen:
+                seen.add(tensor.op)
+                waiting.append(tensor.op)
+    raise ValueError(f'no op marked {role} stands behind "{output.name}"')

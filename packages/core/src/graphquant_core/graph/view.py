@@ -1,0 +1,87 @@
+"""A read-only view of a tf.Graph: consumers with their ports, and what depends on fed data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property
+
+import tensorflow as tf
+
+# Ops without inputs that stand for stored values. Every other op without inputs brings data in.
+VARIABLE_TYPES = frozenset({"VariableV2", "Variable", "VarHandleOp", "AutoReloadVariable"})
+STORED_TYPES = VARIABLE_TYPES | {"Const", "NoOp", "HostConst"}
+# Stateful ops that only read or write variables; any other stateful op may return fresh data.
+STATEFUL_ON_VARIABLES = frozenset(
+    {"ReadVariableOp", "VarIsInitializedOp", "AssignVariableOp", "ResourceGather"}
+)
+
+
+class GraphView:
+    """Answers about `graph` as it is when each answer is first asked for.
+
+    Args:
+        graph: The graph to look at. It is never changed through this class.
+    """
+
+    def __init__(self, graph: tf.Graph) -> None:
+        self.graph = graph
+
+    @cached_property
+    def operations(self) -> tuple[tf.Operation, ...]:
+        """Every op, in the order of creation."""
+        return tuple(self.graph.get_operations())
+
+    @cached_property
+    def _consumers(self) -> dict[tf.Operation, list[tuple[tf.Operation, int]]]:
+        found: dict[tf.Operation, list[tuple[tf.Operation, int]]] = defaultdict(list)
+        for op in self.operations:
+            for port, tensor in enumerate(op.inputs):
+                found[tensor.op].append((op, port))
+        return found
+
+    def consumers(self, tensor: tf.Tensor) -> list[tuple[tf.Operation, int]]:
+        """Every (op, input index) that takes `tensor`."""
+        return [
+            (op, port)
+            for op, port in self._consumers.get(tensor.op, ())
+            if op.inputs[port] is tensor
+        ]
+
+    def downstream(self, starts: Iterable[tf.Operation]) -> set[tf.Operation]:
+        """`starts` and every op that takes a tensor computed from one of them."""
+        reached = set(starts)
+        waiting = list(reached)
+        while waiting:
+            for op, _ in self._consumers.get(waiting.pop(), ()):
+                if op not in reached:
+                    reached.add(op)
+                    waiting.append(op)
+        return reached
+
+    @cached_property
+    def _data_ops(self) -> set[tf.Operation]:
+        return self.downstream(op for op in self.operations if _brings_data(op))
+
+    def depends_on_data(self, tensor: tf.Tensor) -> bool:
+        """Whether `tensor` changes with what is fed, iterated or drawn at random.
+
+        A tensor that doesn't is a function of variables and constants alone, so that freezing
+        turns it into a constant.
+        """
+        return tensor.op in self._data_ops
+
+
+def _brings_data(op: tf.Operation) -> bool:
+    if op.type == "PlaceholderWithDefault":
+        return True
+    if not op.inputs:
+        return op.type not in STORED_TYPES
+    if op.op_def is None or op.type in STATEFUL_ON_VARIABLES:
+        return False
+    return bool(op.op_def.is_stateful) and not _holds_functions_only(op)
+
+
+def _holds_functions_only(op: tf.Operation) -> bool:
+    # A call of a function counts by its inputs, as the ops in its body would.
+    return any(attribute.type in ("func", "list(func)") for attribute in op.op_def.attr)

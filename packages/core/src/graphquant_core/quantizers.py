@@ -1,0 +1,72 @@
+"""The contracts of activation and weight quantisers: what a strategy gets, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import attrs
+
+from graphquant_core.grid import Grid
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@attrs.frozen
+class QuantizerRequest:
+    """What a quantiser is asked to build.
+
+    Attributes:
+        key: Name that stays the same in the training graph and in the inference graph, for a
+            quantiser's variables: ``<key>/<variable>``.
+        grid: Integers to quantise to.
+        axes: Channel axes of the tensor, ``()`` for one scale per tensor.
+        options: Options of the strategy, as the configuration gives them.
+    """
+
+    key: str
+    grid: Grid
+    axes: tuple[int, ...] = ()
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class FakeQuantized:
+    """A tensor on a grid, and the grid's factors as tensors of the same graph.
+
+    Attributes:
+        output: float32, the shape of the input: ``(q - offset) * scale`` with integer q.
+        scale: float32, ``[]`` or ``[C]``, above zero.
+        offset: int32, the shape of `scale`; zero for symmetric grids.
+        grid: The integers q.
+        calibrated: bool ``[]``, whether the factors come from data; ``None`` when they need none.
+    """
+
+    output: tf.Tensor
+    scale: tf.Tensor
+    offset: tf.Tensor
+    grid: Grid
+    calibrated: tf.Tensor | None = None
+
+
+@runtime_checkable
+class ActivationQuantizer(Protocol):
+    """Builds the fake quantisation of an activation into the default graph."""
+
+    name: str
+
+    def build(self, values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+        """`values` on the grid of `request`, with a gradient to trained ranges if it has any."""
+        ...
+
+
+@runtime_checkable
+class WeightQuantizer(Protocol):
+    """Builds the fake quantisation of a weight into the default graph."""
+
+    name: str
+
+    def build(self, weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+        """`weight` on the grid of `request`, one scale for each channel of ``request.axes``."""
+        ...

@@ -1,0 +1,45 @@
+"""Checks that the four calls make on their arguments before they change anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from graphquant_core.exceptions import ConfigError, NoLayersError
+from graphquant_core.plan import Plan
+
+
+def check_graph(graph: object) -> tf.Graph:
+    """`graph`, if it is a tf.Graph with ops in it.
+
+    Raises:
+        ConfigError: It isn't a tf.Graph.
+        NoLayersError: It is empty.
+    """
+    if not isinstance(graph, tf.Graph):
+        raise ConfigError(f"graph ({type(graph).__name__}) must be a tf.Graph")
+    if not graph.get_operations():
+        raise NoLayersError("graph is empty: build the model in it first")
+    return graph
+
+
+def check_has_layers(plan: Plan) -> None:
+    """Return when `plan` has a layer.
+
+    Raises:
+        NoLayersError: It has none; the message holds the reasons of the first skips.
+    """
+    if plan.layers:
+        return
+    reasons = "; ".join(f'"{skip.name}" ({skip.op_type}): {skip.reason}' for skip in plan.skips[:5])
+    raise NoLayersError(
+        "graph has no layer that can be quantised"
+        + (f": {reasons}" if reasons else ", nor any op of a supported type")
+    )
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether a file stands at `path`, which a call is about to overwrite."""
+    return Path(path).exists()

@@ -1,0 +1,63 @@
+"""The second call: the graph, rewritten in place for quantisation-aware training."""
+
+from __future__ import annotations
+
+import logging
+import os
+from weakref import WeakKeyDictionary
+
+import tensorflow as tf
+
+from graphquant_core.files import check_writable, write_whole
+from graphquant_core.graph import GraphView, Rewrite, plan_graph
+from graphquant_qat.arguments import check_graph, check_has_layers, exists
+from graphquant_qat.config.json_form import read_config
+from graphquant_qat.graph.insert import QuantizedLayer, insert_quantizers
+from graphquant_qat.graph.record_writer import write_record_op
+from graphquant_qat.graph.retrain_op import RetrainOp
+
+logger = logging.getLogger(__name__)
+
+_quantized: WeakKeyDictionary[tf.Graph, dict[str, QuantizedLayer]] = WeakKeyDictionary()
+
+
+def create_quant_retrain_model(
+    graph: tf.Graph, config_file: str, record_file: str
+) -> list[tf.Variable | RetrainOp]:
+    """Fake-quantise the layers of `graph` that `config_file` enables, in place.
+
+    Call it on the training graph before the optimizer is made, and with the same files on the
+    inference graph. Calling it again on a graph leaves the layers that are quantised as they are.
+
+    Args:
+        graph: The graph; no session on it may be open.
+        config_file: What `create_quant_retrain_config` wrote.
+        record_file: Where the scales and offsets go; the file is emptied now, and written when a
+            session runs the last element of the result.
+
+    Returns:
+        The variables that were added, and last a `RetrainOp`, which writes the record.
+
+    Raises:
+        ConfigError, UnknownNameError, NoLayersError: `config_file` doesn't fit the graph.
+        GraphStateError: The graph has gradients, is finalised, or a session on it is open.
+        FileWriteError: `record_file` can't be written.
+        After any of them the graph is as before.
+    """
+    check_graph(graph)
+    check_writable(record_file, "record_file")
+    view = GraphView(graph)
+    plan = plan_graph(graph, view=view)
+    check_has_layers(plan)
+    config = read_config(config_file, plan)
+    with Rewrite(graph, view) as rewrite:
+        before = len(graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES))
+        layers = insert_quantizers(rewrite, plan, config, _quantized.get(graph, {}))
+        record = write_record_op(list(layers.values()), os.path.abspath(record_file), graph)
+        if exists(record_file):
+            logger.warning('record_file ("%s") exists and is overwritten', record_file)
+        write_whole(record_file, "")
+    _quantized[graph] = _quantized.get(graph, {}) | layers
+    added = graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)[before:]
+    logger.info("%d layers of the graph are fake-quantised", len(layers))
+    return [*added, RetrainOp(record)]

@@ -1,0 +1,1 @@
+"""What changes a graph for quantisation-aware training. It imports TensorFlow."""
