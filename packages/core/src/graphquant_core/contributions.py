@@ -49,7 +49,7 @@ class Contributions:
     named: dict[str, dict[str, Any]] = attrs.field(factory=lambda: {kind: {} for kind in KINDS})
     owners: dict[tuple[str, str], Registration] = attrs.field(factory=dict)
     failures: list[PluginFailure] = attrs.field(factory=list)
-    commands: list[tuple[Plugin, Callable[[Any], None]]] = attrs.field(factory=list)
+    commands: list[tuple[Plugin, Callable[..., object]]] = attrs.field(factory=list)
 
     def claim(self, kind: str, name: str, plugin: Plugin) -> None:
         """Notes `plugin` as the owner of `name`.

@@ -98,7 +98,7 @@ def _refusal(text: str) -> str:
 
 def _refuse_special_file(path: str | os.PathLike[str]) -> None:
     """Raises OSError for a directory, and for a device or pipe that a rename would destroy."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError("it is a directory")

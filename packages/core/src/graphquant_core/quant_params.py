@@ -28,7 +28,7 @@ def _frozen_offset(value: npt.ArrayLike) -> Int32Array:
     given = np.asarray(value)
     if not np.issubdtype(given.dtype, np.integer):
         raise RangeError(f"offset ({value!r}) must hold integers, not {given.dtype}")
-    offset = np.clip(given.astype(np.int64), -(2**31), 2**31 - 1).astype(np.int32)
+    offset = np.array(np.clip(given.astype(np.int64), -(2**31), 2**31 - 1), dtype=np.int32)
     offset.setflags(write=False)
     return offset
 

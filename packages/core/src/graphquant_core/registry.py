@@ -41,7 +41,7 @@ class Registry:
     exporters: Mapping[str, Any]
     owners: tuple[Registration, ...]
     failures: tuple[PluginFailure, ...]
-    commands: tuple[tuple[Plugin, Callable[[Any], None]], ...] = attrs.field(repr=False)
+    commands: tuple[tuple[Plugin, Callable[..., object]], ...] = attrs.field(repr=False)
 
     def handler(self, op_type: str) -> LayerHandler:
         """The layer handler of `op_type`.
