@@ -135,8 +135,8 @@ def _index_of(groups: list[str], name: str) -> int:
 def _class_of(pool: descriptor_pool.DescriptorPool, full_name: str) -> type[Any]:
     descriptor = pool.FindMessageTypeByName(full_name)
     if hasattr(message_factory, "GetMessageClass"):  # protobuf 4.22 and later
-        return message_factory.GetMessageClass(descriptor)  # type: ignore[no-any-return]
-    return message_factory.MessageFactory(pool).GetPrototype(descriptor)  # type: ignore[no-any-return]
+        return message_factory.GetMessageClass(descriptor)
+    return message_factory.MessageFactory(pool).GetPrototype(descriptor)
 
 
 def field_names(message: type[Any]) -> Sequence[str]:

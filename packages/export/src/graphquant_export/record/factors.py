@@ -36,6 +36,10 @@ def _zeros_like_scale_w(factors: LayerFactors) -> Int32Array | None:
     return None if factors.scale_w is None else np.zeros(factors.scale_w.shape, np.int32)
 
 
+def _copied(factors: Mapping[str, LayerFactors]) -> dict[str, LayerFactors]:
+    return dict(factors)
+
+
 _ARRAY = attrs.cmp_using(eq=np.array_equal)
 
 
@@ -80,7 +84,7 @@ class Record(Mapping[str, LayerFactors]):
         other: The rest of the file (the records of pruning), on the wire.
     """
 
-    factors: Mapping[str, LayerFactors] = attrs.field(converter=dict)
+    factors: Mapping[str, LayerFactors] = attrs.field(converter=_copied)
     other: bytes = attrs.field(default=b"", repr=False)
 
     def __getitem__(self, layer: str) -> LayerFactors:

@@ -1,0 +1,77 @@
+"""The two files of an Ascend export."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+import tensorflow as tf
+
+from graphquant_core.exceptions import FileWriteError
+from graphquant_core.files import check_writable, write_whole
+from graphquant_export.ascend.deploy import DeployedLayer
+from graphquant_export.ascend.functions import ASCEND_TYPES
+
+
+@attrs.frozen
+class AscendArtifact:
+    """What an Ascend export wrote.
+
+    Attributes:
+        quantized_path: Graph with the function library: for TensorFlow and for Ascend's compiler.
+        deploy_path: The same nodes without the library.
+        layers: The deployed layers, in the order of the graph.
+    """
+
+    quantized_path: Path
+    deploy_path: Path
+    layers: tuple[DeployedLayer, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Both files."""
+        return (self.quantized_path, self.deploy_path)
+
+
+def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """``<save_path>_quantized.pb`` and ``<save_path>_deploy.pb``, both writable.
+
+    Raises:
+        FileWriteError: One of them can't be written, or `save_path` names no file.
+    """
+    prefix = os.fspath(save_path)
+    if not prefix or prefix.endswith(("/", os.sep)):
+        raise FileWriteError(f'save_path ("{prefix}") must end in the start of a file name')
+    paths = (Path(f"{prefix}_quantized.pb"), Path(f"{prefix}_deploy.pb"))
+    for path in paths:
+        check_writable(path, "save_path")
+    return paths
+
+
+def write_artifact(quantized: tf.compat.v1.GraphDef, paths: tuple[Path, Path]) -> None:
+    """Writes both files; when one fails, neither is left behind.
+
+    Raises:
+        FileWriteError: A file can't be written.
+    """
+    graphs = (quantized, without_ascend_functions(quantized))
+    try:
+        for path, graph in zip(paths, graphs, strict=True):
+            write_whole(path, graph.SerializeToString(deterministic=True))
+    except FileWriteError:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def without_ascend_functions(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """`graph_def` without the functions that define the Ascend ops."""
+    result = tf.compat.v1.GraphDef()
+    result.CopyFrom(graph_def)
+    kept = [f for f in graph_def.library.function if f.signature.name not in ASCEND_TYPES]
+    del result.library.function[:]
+    result.library.function.extend(kept)
+    if not kept and not result.library.gradient:
+        result.ClearField("library")
+    return result

@@ -1,0 +1,73 @@
+"""Export to Ascend: a frozen graph and its record become one graph of integers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from graphquant_export.ascend.artifact import AscendArtifact, artifact_paths, write_artifact
+from graphquant_export.ascend.deploy import DeployedLayer, deploy
+from graphquant_export.ascend.functions import ascend_functions
+from graphquant_export.ascend.layer_integers import layer_integers, needed_tensors
+from graphquant_export.ascend.sites import find_sites
+from graphquant_export.frozen import (
+    GraphDefEditor,
+    check_outputs,
+    evaluate_constants,
+    import_frozen,
+)
+from graphquant_export.record import Record
+
+logger = logging.getLogger(__name__)
+
+
+def export_ascend(
+    model: tf.compat.v1.GraphDef,
+    outputs: Sequence[str],
+    record: Record,
+    save_path: str | os.PathLike[str],
+) -> AscendArtifact:
+    """Writes ``<save_path>_quantized.pb`` and ``<save_path>_deploy.pb``.
+
+    Args:
+        model: Frozen graph: the one that was trained, with its fake quantisers, or a float one.
+        outputs: Names of the ops that are the model's outputs.
+        record: Scales and offsets of the layers.
+        save_path: Start of the names of the files.
+
+    Raises:
+        OutputNotFoundError: An output is not in the model.
+        RecordError: The record doesn't belong to the model.
+        BiasOverflowError: A bias doesn't fit into int32.
+        ModelFileError: The model is not frozen, or was exported before.
+        FileWriteError: The files can't be written. No error leaves a file behind.
+    """
+    paths = artifact_paths(save_path)
+    quantized, layers = quantize_graph(model, outputs, record)
+    write_artifact(quantized, paths)
+    for path in paths:
+        logger.info("The model is saved in %s", path)
+    return AscendArtifact(*paths, layers)
+
+
+def quantize_graph(
+    model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Record
+) -> tuple[tf.compat.v1.GraphDef, tuple[DeployedLayer, ...]]:
+    """The quantised graph with its function library, and its layers; nothing is written.
+
+    Raises: as `export_ascend`.
+    """
+    names = check_outputs(model, outputs)
+    pruned = GraphDefEditor(model).graph_def(names)
+    graph = import_frozen(pruned)
+    sites = find_sites(graph, names, record)
+    tensors = {t.name: t for site in sites for t in needed_tensors(site)}
+    values = dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
+    editor = GraphDefEditor(pruned)
+    layers = deploy(editor, names, [(site, layer_integers(site, values)) for site in sites])
+    quantized = editor.graph_def(names)
+    quantized.library.function.extend(ascend_functions())
+    return quantized, layers

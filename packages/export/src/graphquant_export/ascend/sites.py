@@ -1,0 +1,97 @@
+"""Where in a frozen graph the layers of a record stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import tensorflow as tf
+
+from graphquant_core.exceptions import ModelFileError, RecordError
+from graphquant_core.graph import GraphView, Step, affine_tail, plan_graph
+from graphquant_core.graph.rewire import (
+    ACTIVATION_INPUT,
+    ACTIVATION_OUTPUT,
+    WEIGHT_OUTPUT,
+    marked_input,
+    role_of,
+)
+from graphquant_core.layer import Layer
+from graphquant_core.plan import Plan
+from graphquant_export.ascend.functions import ASCEND_TYPES
+from graphquant_export.record import LayerFactors, Record, validate_record
+
+
+@attrs.frozen(eq=False)
+class Site:
+    """One layer of the record in the graph.
+
+    Attributes:
+        layer: Description of the layer.
+        factors: Its entry in the record.
+        op: Its op.
+        activation: The float tensor that is to be quantised: what goes into the fake quantiser
+            when there is one.
+        weight: The tensor at the weight port, ``None`` without weight.
+        trained: Whether the weight comes out of a fake quantiser, hence lies on its grid.
+        tail: Steps behind the op that fold into it.
+    """
+
+    layer: Layer
+    factors: LayerFactors
+    op: tf.Operation
+    activation: tf.Tensor
+    weight: tf.Tensor | None
+    trained: bool
+    tail: tuple[Step, ...]
+
+
+def find_sites(graph: tf.Graph, outputs: Sequence[str], record: Record) -> list[Site]:
+    """The site of each layer of `record`, in the order of the graph.
+
+    Raises:
+        ModelFileError: The model was exported already.
+        RecordError: The record doesn't fit the graph, or lacks a layer that was trained.
+    """
+    view = GraphView(graph)
+    for op in view.operations:
+        if op.type in ASCEND_TYPES:
+            raise ModelFileError(
+                f'the model was quantised before: it has "{op.name}" ({op.type}); give the frozen '
+                "model from before the export"
+            )
+    plan = plan_graph(graph, view=view)
+    validate_record(record, plan)
+    _check_complete(graph, plan, record)
+    keep = frozenset(outputs)
+    return [
+        _site(view, layer, record[layer.name], keep)
+        for layer in plan.layers
+        if layer.name in record
+    ]
+
+
+def _site(view: GraphView, layer: Layer, factors: LayerFactors, keep: frozenset[str]) -> Site:
+    op = view.graph.get_operation_by_name(layer.name)
+    activation = op.inputs[layer.activation_port]
+    if role_of(activation.op) == ACTIVATION_OUTPUT:
+        activation = marked_input(activation, ACTIVATION_INPUT)
+    if layer.weight_port is None:
+        return Site(layer, factors, op, activation, None, False, ())
+    weight = op.inputs[layer.weight_port]
+    channels = layer.output_channels or 0
+    tail = affine_tail(view, op.outputs[0], layer.output_channel_axis, channels, keep)
+    trained = role_of(weight.op) == WEIGHT_OUTPUT
+    return Site(layer, factors, op, activation, weight, trained, tail)
+
+
+def _check_complete(graph: tf.Graph, plan: Plan, record: Record) -> None:
+    for layer in plan.layers:
+        if layer.name in record:
+            continue
+        op = graph.get_operation_by_name(layer.name)
+        if any(role_of(tensor.op) in (ACTIVATION_OUTPUT, WEIGHT_OUTPUT) for tensor in op.inputs):
+            raise RecordError(
+                f'layer "{layer.name}" was trained for quantisation, but the record has no entry '
+                "for it: write the record again with the model that was frozen"
+            )

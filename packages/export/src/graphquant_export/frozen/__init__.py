@@ -1,0 +1,17 @@
+"""Frozen graphs: loading, checking, evaluating and editing them. It imports TensorFlow."""
+
+from __future__ import annotations
+
+from graphquant_export.frozen.editor import GraphDefEditor, tensor_name
+from graphquant_export.frozen.evaluate import evaluate_constants
+from graphquant_export.frozen.load import import_frozen, load_graph_def
+from graphquant_export.frozen.outputs import check_outputs
+
+__all__ = [
+    "GraphDefEditor",
+    "check_outputs",
+    "evaluate_constants",
+    "import_frozen",
+    "load_graph_def",
+    "tensor_name",
+]

@@ -1,0 +1,33 @@
+"""The outputs of a model, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from graphquant_core.exceptions import OutputNotFoundError
+from graphquant_core.suggestions import closest
+
+_OUTPUT_INDEX = re.compile(r":\d+$")
+
+
+def check_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> tuple[str, ...]:
+    """Names of the ops that `outputs` name (``"op"`` or ``"op:0"``), each once, in their order.
+
+    Raises:
+        OutputNotFoundError: `outputs` is no list of names, is empty, or names no op of the graph.
+    """
+    if isinstance(outputs, (str, bytes)) or not all(isinstance(name, str) for name in outputs):
+        raise OutputNotFoundError(f"outputs ({outputs!r}) must be a list of op names")
+    if not outputs:
+        raise OutputNotFoundError("outputs ([]) must name at least one op")
+    known = {node.name for node in graph_def.node}
+    names = [_OUTPUT_INDEX.sub("", name) for name in outputs]
+    for name in names:
+        if name not in known:
+            raise OutputNotFoundError(
+                f'outputs: the model has no op "{name}"{closest(name, sorted(known))}'
+            )
+    return tuple(dict.fromkeys(names))

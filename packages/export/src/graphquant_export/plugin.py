@@ -1,0 +1,17 @@
+"""The export targets of this package, registered as a plugin like any other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphquant_core.hookspecs import hookimpl
+from graphquant_export.ascend_exporter import AscendExporter
+
+if TYPE_CHECKING:
+    from graphquant_core.exporter import Exporter
+
+
+@hookimpl
+def graphquant_exporters() -> list[Exporter]:
+    """The target ascend."""
+    return [AscendExporter()]
