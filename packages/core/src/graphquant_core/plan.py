@@ -11,7 +11,6 @@ from graphquant_core.exceptions import UnknownNameError
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.suggestions import closest
 
-
 HEADER = ("op", "type", "decision", "channels", "why or advice")
 
 

@@ -120,10 +120,11 @@ def _step(
     view: GraphView, x: tf.Tensor, op: tf.Operation, port: int, axis_from_end: int, channels: int
 ) -> Step | None:
     if op.type in FUSED_BATCH_NORM_TYPES and port == 0 and not op.get_attr("is_training"):
-        statistics = list(op.inputs)[1:5]
-        if any(view.depends_on_data(value) for value in statistics):
+        gamma, beta, mean, variance = list(op.inputs)[1:5]
+        if any(view.depends_on_data(value) for value in (gamma, beta, mean, variance)):
             return None
-        return BatchNorm(op, *statistics, op.get_attr("epsilon"), op.outputs[0])
+        epsilon = float(op.get_attr("epsilon"))
+        return BatchNorm(op, gamma, beta, mean, variance, epsilon, op.outputs[0])
     if op.type in SHAPING_TYPES:
         return PassThrough(op, op.outputs[0])
     if op.type == "BiasAdd" and port == 0:

@@ -35,34 +35,28 @@ class WeightSource:
 
 def find_weight_source(view: GraphView, tensor: tf.Tensor) -> WeightSource | str:
     """The source of the weight `tensor`, or a sentence that says why it has none."""
-    if view.depends_on_data(tensor):
-        feeder = _nearest_placeholder(tensor)
-        if feeder is not None:
-            return f'its weight is fed by the placeholder "{feeder}": use a variable or a constant'
-        return (
-            f'it has no weight: both of its inputs depend on data (input "{tensor.name}" is '
-            f"computed by {tensor.op.type})"
-        )
     path: list[str] = []
+    port = tensor
     op = tensor.op
     while op.type in PASSING_TYPES and op.inputs:
         path.append(op.type)
-        source = op.inputs[tensor.value_index] if op.type == "IdentityN" else op.inputs[0]
-        op, tensor = source.op, source
+        tensor = op.inputs[tensor.value_index] if op.type == "IdentityN" else op.inputs[0]
+        op = tensor.op
+    # A Switch on fed data still passes a variable: what ends the path decides, not the port.
     if op.type in VARIABLE_TYPES:
         return WeightSource("variable", op.name, tuple(path))
     if op.type == "Const":
         return WeightSource("constant", op.name, tuple(path))
+    if op.type.startswith("Placeholder"):
+        return f'its weight is fed by the placeholder "{op.name}": use a variable or a constant'
+    if view.depends_on_data(port):
+        return (
+            f'it has no weight: its input "{port.name}" ({port.op.type}) depends on the inputs of '
+            "the graph as well"
+        )
     if op.type in ("ConcatV2", "Concat") and _joins_variables(view, op):
         return WeightSource("partitioned", op.name, tuple(path))
     return WeightSource("computed", tensor.name, tuple(path))
-
-
-def _nearest_placeholder(tensor: tf.Tensor) -> str | None:
-    op = tensor.op
-    while op.type in PASSING_TYPES and op.inputs:
-        op = op.inputs[0].op
-    return op.name if op.type in ("Placeholder", "PlaceholderWithDefault") else None
 
 
 def _joins_variables(view: GraphView, op: tf.Operation) -> bool:

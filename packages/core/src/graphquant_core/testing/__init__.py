@@ -1,5 +1,8 @@
 """Hypothesis strategies for tests of graphquant and of its plugins.
 
+Strategies of arrays are here. `graphquant_core.testing.graphs` (random graphs) and
+`graphquant_core.testing.check_handler` import TensorFlow and so are imported by name.
+
 Needs hypothesis: ``pip install graphquant-core[testing]``.
 """
 

@@ -141,8 +141,8 @@ class _Insertion:
         axes = layer.weight_channel_axes if config.channel_wise else ()
         request = QuantizerRequest(_key(layer), INT8_NARROW, axes)
         quantizer = self.registry.weight_quantizer(config.algo)
-        shared = (source.name, source.path, layer.weight_shape, axes, config.algo)
-        shared = (*shared, control_flow_context(op))
+        loop = control_flow_context(op)
+        shared = (source.name, source.path, layer.weight_shape, axes, config.algo, loop)
         return self._once(
             shared,
             _parent(op) + "weight_quant",

@@ -103,5 +103,5 @@ def _format_layer() -> Callable[..., tf.Tensor]:
 
 
 def _shortest(values: tf.Tensor) -> tf.Tensor:
-    """The ``%.9g`` form: reads back as the same float32 (denormals excepted, and those aren't scales)."""
+    """The ``%.9g`` form: reads back as the same float32 (but for denormals)."""
     return tf.strings.as_string(values, precision=9, shortest=True)
