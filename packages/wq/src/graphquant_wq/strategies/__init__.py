@@ -1,0 +1,1 @@
+"""Weight strategies: each builds the fake quantisation of one weight."""

@@ -1,0 +1,70 @@
+"""The max-abs strategy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphquant_core.exceptions import ConfigError
+from graphquant_core.grid import Grid
+from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
+from graphquant_core.registry import load_registry
+
+v1 = tf.compat.v1
+
+
+def _run(weight: np.ndarray, bits: int, axes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    with tf.Graph().as_default(), v1.Session() as session:
+        tensor = tf.constant(weight)
+        built = (
+            load_registry()
+            .weight_quantizer("max_abs")
+            .build(tensor, QuantizerRequest("w", Grid(bits, narrow=True), axes))
+        )
+        assert isinstance(built, FakeQuantized)
+        (gradient,) = tf.gradients(built.output * 3.0, tensor)
+        fetches = {"output": built.output, "scale": built.scale, "gradient": gradient}
+        return dict(session.run(fetches))
+
+
+@given(st.integers(2, 8), st.integers(0, 10**6))
+def test_a_weight_is_rounded_to_its_groups_largest_over_qmax(bits: int, seed: int) -> None:
+    """In float64, round(w / s) * s with s = max|w| / (2^(b-1) - 1), up to ties."""
+    weight = np.random.default_rng(seed).normal(size=(12, 5)).astype(np.float32)
+    got = _run(weight, bits, (1,))
+    exact = weight.astype(np.float64)
+    scale = np.abs(exact).max(axis=0) / (2 ** (bits - 1) - 1)
+    steps = exact / scale
+    np.testing.assert_allclose(got["scale"], scale, rtol=1e-6)
+    clear = np.abs(steps - np.floor(steps) - 0.5) > 1e-4
+    np.testing.assert_allclose(
+        got["output"][clear], (np.rint(steps) * scale)[clear], rtol=1e-6, atol=1e-7
+    )
+
+
+def test_the_gradient_passes_straight_through() -> None:
+    """The gradient of the weight is the gradient of its quantised value, the largest included."""
+    weight = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
+    np.testing.assert_allclose(_run(weight, 2, (1,))["gradient"], 3.0, rtol=1e-6)
+
+
+def test_a_group_that_mnn_stores_as_zeros_is_zero_and_its_gradient_finite() -> None:
+    """A scale of at most 1e-6 makes a group zero; the other groups are as ever."""
+    weight = np.array([[0.0, 3e-6, 3.1e-6, 1.0], [0.0, -1e-6, -1e-6, -0.9]], np.float32)
+    got = _run(weight, 3, (1,))
+    assert not got["output"][:, :2].any()
+    assert got["output"][:, 2:].all(axis=0).any()
+    assert np.isfinite(got["gradient"]).all()
+    assert (got["scale"] > 0).all()
+
+
+@pytest.mark.parametrize("grid", [Grid(4, narrow=False), Grid(9, narrow=True)])
+def test_a_grid_that_mnn_cannot_store_is_refused(grid: Grid) -> None:
+    """Only narrow grids of 2 to 8 bits can be built."""
+    with tf.Graph().as_default(), pytest.raises(ConfigError, match="narrow grid of 2 to 8 bits"):
+        load_registry().weight_quantizer("max_abs").build(
+            tf.ones([3, 2]), QuantizerRequest("w", grid, (1,))
+        )
