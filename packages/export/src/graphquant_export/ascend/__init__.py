@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from graphquant_export.ascend.artifact import AscendArtifact, without_ascend_functions
+from graphquant_export.ascend.artifact import AscendArtifact
 from graphquant_export.ascend.deploy import DeployedLayer
 from graphquant_export.ascend.export import export_ascend, quantize_graph
+from graphquant_export.ascend.functions import (
+    ASCEND_TYPES,
+    ascend_functions,
+    without_ascend_functions,
+)
 
 __all__ = [
+    "ASCEND_TYPES",
     "AscendArtifact",
     "DeployedLayer",
+    "ascend_functions",
     "export_ascend",
     "quantize_graph",
     "without_ascend_functions",

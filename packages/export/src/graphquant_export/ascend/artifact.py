@@ -11,7 +11,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import FileWriteError
 from graphquant_core.files import check_writable, write_whole
 from graphquant_export.ascend.deploy import DeployedLayer
-from graphquant_export.ascend.functions import ASCEND_TYPES
+from graphquant_export.ascend.functions import without_ascend_functions
 
 
 @attrs.frozen
@@ -63,15 +63,3 @@ def write_artifact(quantized: tf.compat.v1.GraphDef, paths: tuple[Path, Path]) -
         for path in paths:
             path.unlink(missing_ok=True)
         raise
-
-
-def without_ascend_functions(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """`graph_def` without the functions that define the Ascend ops."""
-    result = tf.compat.v1.GraphDef()
-    result.CopyFrom(graph_def)
-    kept = [f for f in graph_def.library.function if f.signature.name not in ASCEND_TYPES]
-    del result.library.function[:]
-    result.library.function.extend(kept)
-    if not kept and not result.library.gradient:
-        result.ClearField("library")
-    return result

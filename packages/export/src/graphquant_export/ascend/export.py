@@ -18,6 +18,7 @@ from graphquant_export.frozen import (
     check_outputs,
     evaluate_constants,
     import_frozen,
+    strip_later_attributes,
 )
 from graphquant_export.record import Record
 
@@ -66,6 +67,7 @@ def quantize_graph(
     sites = find_sites(graph, names, record)
     tensors = {t.name: t for site in sites for t in needed_tensors(site)}
     values = dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
+    strip_later_attributes(pruned, graph)
     editor = GraphDefEditor(pruned)
     layers = deploy(editor, names, [(site, layer_integers(site, values)) for site in sites])
     quantized = editor.graph_def(names)

@@ -86,7 +86,9 @@ class FunctionBuilder:
         )
         return self.node(f"{name}/value", "Neg", [leaked], "y", T=tf.float32)
 
-    def build(self, result: str) -> FunctionDef:
-        """The function, returning the tensor `result`."""
+    def build(self, result: str, *, inline: bool = True) -> FunctionDef:
+        """The function, returning the tensor `result`; `inline` lets TensorFlow dissolve it."""
         self._function.ret["y"] = result
+        if not inline:
+            self._function.attr["_noinline"].b = True
         return self._function

@@ -3,7 +3,8 @@
 Each signature is that of the op which Ascend's own TensorFlow adapter registers, and each body
 computes what that op's CPU kernel computes, but for ties, which go to the even integer as they do
 on the device. A function has no default values for attributes: TensorFlow Lite's converter would
-take those instead of the caller's.
+take those instead of the caller's. Quantisation and dequantisation are not inlined: Grappler would
+merge their factors with those around them, and sums of integers would no longer be integers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,19 @@ def ascend_functions(sums: tf.DType = tf.float32) -> list[FunctionDef]:
         sums: Type of what runs between quantisation and dequantisation: float32, or float64,
             which makes sums of integers exact.
     """
-    return [_quant(sums), _weight_quant(sums), _dequant(sums), _anti_quant()]
+    return [_quant(sums), _weight_quant(sums), _dequant(sums), _anti_quant(sums)]
+
+
+def without_ascend_functions(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """A copy of `graph_def` without the functions that define the Ascend ops."""
+    result = tf.compat.v1.GraphDef()
+    result.CopyFrom(graph_def)
+    kept = [f for f in graph_def.library.function if f.signature.name not in ASCEND_TYPES]
+    del result.library.function[:]
+    result.library.function.extend(kept)
+    if not kept and not result.library.gradient:
+        result.ClearField("library")
+    return result
 
 
 def _quant(sums: tf.DType) -> FunctionDef:
@@ -45,7 +58,7 @@ def _quant(sums: tf.DType) -> FunctionDef:
     above = f.binary("above", "Maximum", shifted, lowest, tf.float32)
     codes = f.binary("codes", "Minimum", above, highest, tf.float32)
     centred = f.binary("centred", "Sub", codes, offset, tf.float32)
-    return f.build(f.cast("y", centred, tf.float32, sums))
+    return f.build(f.cast("y", centred, tf.float32, sums), inline=False)
 
 
 def _weight_quant(sums: tf.DType) -> FunctionDef:
@@ -79,7 +92,7 @@ def _dequant(sums: tf.DType) -> FunctionDef:
         Tshape=tf.int32,
     )
     scaled = f.binary("scaled", "Mul", "x", shaped, sums)
-    return f.build(f.cast("y", scaled, sums, tf.float32))
+    return f.build(f.cast("y", scaled, sums, tf.float32), inline=False)
 
 
 def _scale_shape(f: FunctionBuilder, sums: tf.DType) -> str:
@@ -108,8 +121,10 @@ def _scale_shape(f: FunctionBuilder, sums: tf.DType) -> str:
     )
 
 
-def _anti_quant() -> FunctionDef:
+def _anti_quant(sums: tf.DType) -> FunctionDef:
     """y = x * scale: what AscendQuant returns has its offset taken off already."""
     attributes = {"T": "type", "scale": "float", "offset": "float"}
-    f = FunctionBuilder("AscendAntiQuant", {"x": tf.float32}, tf.float32, attributes)
-    return f.build(f.binary("scaled", "Mul", "x", f.float_attribute("scale"), tf.float32))
+    f = FunctionBuilder("AscendAntiQuant", {"x": sums}, tf.float32, attributes)
+    scale = f.cast("exact_scale", f.float_attribute("scale"), tf.float32, sums)
+    scaled = f.binary("scaled", "Mul", "x", scale, sums)
+    return f.build(f.cast("y", scaled, sums, tf.float32))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 import tensorflow as tf
 
-from graphquant_core.exceptions import ModelFileError, RecordError
+from graphquant_core.exceptions import ModelFileError, RecordError, UnsupportedLayerError
 from graphquant_core.graph import GraphView, Step, affine_tail, plan_graph
 from graphquant_core.graph.rewire import (
     ACTIVATION_INPUT,
@@ -63,6 +63,7 @@ def find_sites(graph: tf.Graph, outputs: Sequence[str], record: Record) -> list[
     plan = plan_graph(graph, view=view)
     validate_record(record, plan)
     _check_complete(graph, plan, record)
+    _check_outside_loops(view, record)
     keep = frozenset(outputs)
     return [
         _site(view, layer, record[layer.name], keep)
@@ -95,3 +96,20 @@ def _check_complete(graph: tf.Graph, plan: Plan, record: Record) -> None:
                 f'layer "{layer.name}" was trained for quantisation, but the record has no entry '
                 "for it: write the record again with the model that was frozen"
             )
+
+
+def _check_outside_loops(view: GraphView, record: Record) -> None:
+    waiting = [op for op in view.operations if op.type in ("Enter", "RefEnter")]
+    inside = set(waiting)
+    while waiting:
+        op = waiting.pop()
+        if op.name in record:
+            raise UnsupportedLayerError(
+                f'layer "{op.name}" is inside a while loop, where it cannot be deployed: skip it '
+                "in the config"
+            )
+        if op.type not in ("Exit", "RefExit"):
+            for tensor in op.outputs:
+                found = {consumer for consumer, _ in view.consumers(tensor)} - inside
+                inside |= found
+                waiting.extend(found)
