@@ -1,0 +1,29 @@
+"""Values and keys as an error message shows them: in the file's notation, and short."""
+
+from __future__ import annotations
+
+import json
+
+_LONGEST = 160
+
+
+def shown(value: object) -> str:
+    """`value` in JSON notation, cut to 160 characters; what an object or array holds is left out.
+
+    Example: ``shown(True)`` is ``'true'``, ``shown("a")`` is ``'"a"'``.
+    """
+    if isinstance(value, (list, tuple)):
+        brackets = "{}" if isinstance(value, tuple) else "[]"
+        return f"{brackets[0]}...{brackets[1]}" if value else brackets
+    return short(json.dumps(value, ensure_ascii=False))
+
+
+def key_path(*keys: str) -> str:
+    """`keys` joined by dots, each cut to 160 characters: ``conv1/Conv2D.retrain_data_config``."""
+    return ".".join(short(json.dumps(key, ensure_ascii=False)[1:-1]) for key in keys)
+
+
+def short(text: str) -> str:
+    """`text` cut to 160 characters; a lone surrogate, which can't be printed, is escaped."""
+    cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return cut.encode(errors="backslashreplace").decode()
