@@ -67,6 +67,18 @@ def test_the_knife_edge_falls_where_the_kernel_lets_it_fall(grid: Grid, end: flo
     np.testing.assert_allclose(fake_quantize(x, params), kernel, rtol=1e-7)
 
 
+@pytest.mark.parametrize("grid", [INT8, INT8_NARROW], ids=["full", "narrow"])
+def test_zero_points_halfway_between_integers_round_like_the_kernel(grid: Grid) -> None:
+    """Every zero point of k + 1/2, exact or one float32 below, goes where the kernel's goes."""
+    low = -np.arange(0.5, grid.levels, 1, np.float32)
+    low = np.concatenate([low, np.nextafter(low, np.float32(0))])
+    high = np.float32(grid.levels) + low
+    ends = np.stack([np.full_like(low, -1e9), np.full_like(low, 1e9)])
+    kernel = _fake_quant_kernel(ends, low, high, grid.bits, grid.narrow)
+    params = affine_params(low, high, grid, (1,))
+    np.testing.assert_allclose(fake_quantize(ends, params), kernel, rtol=1e-6)
+
+
 @given(activation_ranges(), grids())
 def test_the_range_is_reached_up_to_half_a_step(
     ends: tuple[np.float32, np.float32], grid: Grid

@@ -152,18 +152,20 @@ def test_the_symmetric_mse_search_finds_the_best_fraction(grid: Grid) -> None:
     assert np.mean((found - x) ** 2) <= min(errors) * (1 + 1e-5)
 
 
-def test_the_affine_mse_search_moves_each_end_alone() -> None:
-    """One outlier above: the maximum comes down and the minimum stays near its own."""
-    x = np.append(np.random.default_rng(0).uniform(-1, 1, 5000), 4.0)
-    low, high = affine_mse_range(x, Grid(3, narrow=False))
-    assert high < 2
-    assert -1.1 < low < -0.7
+@pytest.mark.parametrize("side", [-1, 1])
+def test_the_affine_mse_search_moves_each_end_alone(side: int) -> None:
+    """One outlier: the end on its side comes in, the other stays near its own."""
+    x = side * np.append(np.random.default_rng(0).uniform(-1, 1, 5000), 4.0)
+    inner, outer = np.abs(affine_mse_range(x, Grid(3, narrow=False)))[::side]
+    assert 0.7 < inner < 1.1
+    assert outer < 2
 
 
 def test_the_first_of_equal_fractions_wins() -> None:
-    """Where nothing is gained the full range stays."""
-    x = np.array([-127.0, 0.0, 127.0])
-    assert symmetric_mse_range(x, INT8_NARROW) == (-127, 127)
+    """Scales 3 and 5 are equally wrong about 4: the fraction tried first is taken."""
+    x, grid = np.array([-4.0, 4.0]), Grid(2, narrow=True)
+    assert symmetric_mse_range(x, grid, fractions=(0.75, 1.25)) == (-3, 3)
+    assert symmetric_mse_range(x, grid, fractions=(1.25, 0.75)) == (-5, 5)
 
 
 def _ifmr_in_float64(x: np.ndarray, levels: int, minimum: int) -> tuple[float, float]:

@@ -171,6 +171,13 @@ def test_ties_go_to_the_even_code() -> None:
     assert quantize(x, params).tolist() == [-1, -1, 1, 1, 3, 3]
 
 
+def test_float64_values_are_not_rounded_to_float32() -> None:
+    """A hair above a tie, which float32 can't tell from the tie, rounds up."""
+    above = 1 + 2.0**-40
+    assert quantize(np.float64(above), QuantParams(2.0, 0, INT8)) == 1
+    assert quantize(np.float32(above), QuantParams(2.0, 0, INT8)) == 0
+
+
 def test_values_beyond_float32_steps_saturate() -> None:
     """x / scale may overflow; the code is still the grid's end."""
     params = QuantParams(2.0**-100, 3, INT8)

@@ -103,11 +103,10 @@ def affine_params(
     with np.errstate(over="ignore"):
         scale = (high - low) / np.float32(grid.levels)
     check_finite(scale, "the scale of the range")
-    degenerate = scale < FLOAT32_EPSILON
-    scale = np.where(degenerate, np.float32(1), scale)
+    scale = np.where(scale < FLOAT32_EPSILON, np.float32(1), scale)
     first = np.float32(grid.narrow)
     zero = np.clip(_round_half_away(first - low / scale), first, first + grid.levels)
-    steps = np.where(degenerate, 0, zero - first).astype(np.int32)
+    steps = (zero - first).astype(np.int32)
     return QuantParams(scale, grid.minimum + steps, grid, axes)
 
 
