@@ -97,7 +97,7 @@ def weights(
 
 @st.composite
 def activation_ranges(draw: st.DrawFn) -> tuple[np.float32, np.float32]:
-    """(minimum, maximum), minimum <= 0 <= maximum, at least 2^-6 apart: no grid's scale is degenerate."""
+    """(minimum, maximum), minimum <= 0 <= maximum, at least 2^-6 apart: alive at 16 bits."""
     ends = st.floats(2.0**-6, LARGEST, width=32)
     low, high = draw(ends), draw(ends)
     kind = draw(st.sampled_from(["both", "positive", "negative"]))
