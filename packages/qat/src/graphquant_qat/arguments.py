@@ -8,7 +8,6 @@ from pathlib import Path
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, NoLayersError
-from graphquant_core.plan import Plan
 
 
 def check_graph(graph: object) -> tf.Graph:
@@ -23,21 +22,6 @@ def check_graph(graph: object) -> tf.Graph:
     if not graph.get_operations():
         raise NoLayersError("graph is empty: build the model in it first")
     return graph
-
-
-def check_has_layers(plan: Plan) -> None:
-    """Return when `plan` has a layer.
-
-    Raises:
-        NoLayersError: It has none; the message holds the reasons of the first skips.
-    """
-    if plan.layers:
-        return
-    reasons = "; ".join(f'"{skip.name}" ({skip.op_type}): {skip.reason}' for skip in plan.skips[:5])
-    raise NoLayersError(
-        "graph has no layer that can be quantised"
-        + (f": {reasons}" if reasons else ", nor any op of a supported type")
-    )
 
 
 def exists(path: str | os.PathLike[str]) -> bool:

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from graphquant_core.files import check_writable, write_whole
 from graphquant_core.graph import GraphView, plan_graph
-from graphquant_qat.arguments import check_graph, check_has_layers, exists
-from graphquant_qat.config.defaults import default_config
+from graphquant_qat.arguments import check_graph, exists
+from graphquant_qat.config.defaults import check_has_layers, default_config
 from graphquant_qat.config.json_form import format_config
 from graphquant_qat.config.text_form import read_definition
 from graphquant_qat.graph.softmax import layers_before_softmax

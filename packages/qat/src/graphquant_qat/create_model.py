@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from graphquant_core.files import check_writable, write_whole
 from graphquant_core.graph import GraphView, Rewrite, plan_graph
-from graphquant_qat.arguments import check_graph, check_has_layers, exists
+from graphquant_qat.arguments import check_graph, exists
+from graphquant_qat.config.defaults import check_has_layers
 from graphquant_qat.config.json_form import read_config
 from graphquant_qat.graph.insert import QuantizedLayer, insert_quantizers
 from graphquant_qat.graph.record_writer import write_record_op

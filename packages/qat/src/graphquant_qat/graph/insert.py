@@ -18,7 +18,7 @@ from graphquant_core.graph.rewire import (
     mark,
 )
 from graphquant_core.graph.weight_source import WeightSource, find_weight_source
-from graphquant_core.grid import INT8, INT8_NARROW
+from graphquant_core.grid import INT8, INT8_NARROW, Grid
 from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
@@ -59,7 +59,12 @@ class FactorNames:
 
 
 def insert_quantizers(
-    rewrite: Rewrite, plan: Plan, config: RetrainConfig, done: Mapping[str, QuantizedLayer]
+    rewrite: Rewrite,
+    plan: Plan,
+    config: RetrainConfig,
+    done: Mapping[str, QuantizedLayer],
+    activation_grid: Grid = INT8,
+    weight_grid: Grid = INT8_NARROW,
 ) -> dict[str, QuantizedLayer]:
     """Every enabled layer of `config` with its inputs fake-quantised, by name in the plan's order.
 
@@ -71,12 +76,14 @@ def insert_quantizers(
         plan: Plan of the graph.
         config: What to quantise, and how.
         done: Layers that were quantised before; they stay as they are.
+        activation_grid: Integers of the activations.
+        weight_grid: Integers of the weights.
 
     Raises:
         UnknownNameError: The configuration enables a layer that the graph cannot quantise, or a
             strategy that isn't registered.
     """
-    insertion = _Insertion(rewrite, load_registry(), config.batch_num)
+    insertion = _Insertion(rewrite, load_registry(), config.batch_num, activation_grid, weight_grid)
     quantized = {}
     for layer in plan.layers:
         entry = config.layers.get(layer.name)
@@ -91,10 +98,19 @@ def insert_quantizers(
 class _Insertion:
     """One run over the layers: remembers what was built, for layers that share it."""
 
-    def __init__(self, rewrite: Rewrite, registry: Registry, batch_num: int) -> None:
+    def __init__(
+        self,
+        rewrite: Rewrite,
+        registry: Registry,
+        batch_num: int,
+        activation_grid: Grid,
+        weight_grid: Grid,
+    ) -> None:
         self.rewrite = rewrite
         self.registry = registry
         self.batch_num = batch_num
+        self.activation_grid = activation_grid
+        self.weight_grid = weight_grid
         self.built: dict[Hashable, FakeQuantized] = {}
 
     def quantize(self, layer: Layer, config: LayerConfig) -> QuantizedLayer:
@@ -124,7 +140,7 @@ class _Insertion:
             "clip_min": config.clip_min,
             "fixed_min": fixed_min,
         }
-        request = QuantizerRequest(_key(layer), INT8, options=options)
+        request = QuantizerRequest(_key(layer), self.activation_grid, options=options)
         quantizer = self.registry.activation_quantizer(config.algo)
         return self._once(
             (values.name, config),
@@ -139,7 +155,7 @@ class _Insertion:
         source = find_weight_source(self.rewrite.view, weight)
         assert isinstance(source, WeightSource)
         axes = layer.weight_channel_axes if config.channel_wise else ()
-        request = QuantizerRequest(_key(layer), INT8_NARROW, axes)
+        request = QuantizerRequest(_key(layer), self.weight_grid, axes)
         quantizer = self.registry.weight_quantizer(config.algo)
         loop = control_flow_context(op)
         shared = (source.name, source.path, layer.weight_shape, axes, config.algo, loop)

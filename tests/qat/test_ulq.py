@@ -1,0 +1,186 @@
+"""ULQ in a graph computes what its NumPy statement says, forward and backward."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphquant_core.calibration.ifmr import ifmr_range as ifmr_in_numpy
+from graphquant_core.exceptions import ConfigError
+from graphquant_core.grid import INT8, INT8_NARROW
+from graphquant_core.quantize import affine_params, fake_quantize
+from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
+from graphquant_core.ulq import ulq_gradient
+from graphquant_qat.graph.ifmr import ifmr_range
+from graphquant_qat.graph.ulq import build_ulq
+
+v1 = tf.compat.v1
+Array = npt.NDArray[np.float32]
+
+
+def activations(seed: int, count: int = 4000, low: float = -1.0) -> Array:
+    values = np.random.default_rng(seed).normal(size=count).astype(np.float32)
+    return np.maximum(values, np.float32(low) * np.abs(values).max())
+
+
+class Ulq:
+    """A graph with one ULQ quantiser and its gradients; a session that is initialised."""
+
+    def __init__(self, **options: object) -> None:
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            self.x = v1.placeholder(tf.float32, [None])
+            self.upstream = v1.placeholder(tf.float32, [None])
+            request = QuantizerRequest("layer", INT8, options=options)
+            self.built: FakeQuantized = build_ulq(tf.identity(self.x), request)
+            variables = v1.trainable_variables()
+            self.clips = {variable.op.name: variable for variable in variables}
+            loss = tf.reduce_sum(self.built.output * self.upstream)
+            self.gradients = tf.gradients(loss, [self.x, *self.clips.values()])
+            self.session = v1.Session()
+            self.session.run(v1.global_variables_initializer())
+
+    def output(self, x: Array) -> Array:
+        return self.session.run(self.built.output, {self.x: x})
+
+    def step(self, x: Array, upstream: Array | None = None) -> list[Array]:
+        upstream = np.ones_like(x) if upstream is None else upstream
+        return self.session.run(self.gradients, {self.x: x, self.upstream: upstream})
+
+    def stored(self) -> dict[str, float]:
+        return {name: float(self.session.run(value)) for name, value in self.clips.items()}
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 1000),
+    clip_max=st.floats(0.125, 3.0, width=32),
+    clip_min=st.floats(-3.0, -0.125, width=32),
+)
+def test_forward_is_fake_quantisation_with_the_parameters_of_the_range(
+    seed: int, clip_max: float, clip_min: float
+) -> None:
+    """Equal to NumPy up to ties, of which the kernel rounds one step up."""
+    ulq = Ulq(clip_max=clip_max, clip_min=clip_min)
+    x = activations(seed)
+    params = affine_params(clip_min, clip_max, INT8)
+    difference = np.abs(ulq.output(x) - fake_quantize(x, params)) / params.scale
+    assert (difference > 1e-2).mean() < 1e-3
+    assert difference.max() < 1.01
+    scale, offset = ulq.session.run([ulq.built.scale, ulq.built.offset])
+    assert scale == pytest.approx(float(params.scale), rel=1e-6)
+    assert offset == params.offset
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 1000),
+    clip_max=st.floats(0.125, 3.0, width=32),
+    clip_min=st.floats(-3.0, -0.125, width=32),
+)
+def test_the_gradient_is_the_stated_formula(seed: int, clip_max: float, clip_min: float) -> None:
+    """dx exactly, the gradients of both clips to 1e-3 of the sum of their terms' sizes."""
+    ulq = Ulq(clip_max=clip_max, clip_min=clip_min)
+    x = activations(seed)
+    upstream = activations(seed + 1)
+    dx, d_max, d_min = ulq.step(x, upstream)
+    expected_dx, expected_max, expected_min = ulq_gradient(x, upstream, clip_max, clip_min, INT8)
+    # At a grid's end, float32 may put a value on either side of it.
+    assert (dx != expected_dx).mean() < 1e-3
+    size = np.abs(upstream).sum() / INT8.levels + abs(expected_max) + abs(expected_min)
+    assert abs(d_max - expected_max) < 1e-3 * size
+    assert abs(d_min - expected_min) < 1e-3 * size
+
+
+@pytest.mark.parametrize("fixed_min", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_search_in_the_graph_is_the_one_in_numpy(seed: int, fixed_min: bool) -> None:
+    """clip_min and clip_max of AMCT's IFMR."""
+    x = activations(seed, low=0.0 if fixed_min else -0.3)
+    with tf.Graph().as_default(), v1.Session() as session:
+        found = session.run(ifmr_range(tf.constant(x), INT8.levels, fixed_min))
+    np.testing.assert_allclose(found, ifmr_in_numpy(x, INT8), rtol=1e-5)
+
+
+def test_start_values_come_from_the_first_training_batch_and_are_then_left_to_training() -> None:
+    """Before: searched each time and stored by the backward pass; after: what is stored."""
+    ulq = Ulq()
+    first, second = activations(1), 5 * activations(2)
+    expected = affine_params(*ifmr_in_numpy(first, INT8), INT8)
+    np.testing.assert_allclose(
+        ulq.output(first), fake_quantize(first, expected), atol=1.01 * expected.scale
+    )
+    assert ulq.stored() == {"layer/ULQ_clip_max": 1.0, "layer/ULQ_clip_min": -1.0}
+    assert not ulq.session.run(ulq.built.calibrated)
+    ulq.step(first)
+    low, high = ifmr_in_numpy(first, INT8)
+    assert ulq.stored()["layer/ULQ_clip_max"] == pytest.approx(float(high), rel=1e-5)
+    assert ulq.stored()["layer/ULQ_clip_min"] == pytest.approx(float(low), rel=1e-5)
+    assert ulq.session.run(ulq.built.calibrated)
+    before = ulq.stored()
+    ulq.step(second)
+    assert ulq.stored() == before
+    assert ulq.output(second).max() <= float(high) * 1.01
+
+
+def test_several_batches_are_averaged() -> None:
+    """batch_num=3: the mean of three searches, and no fourth."""
+    ulq = Ulq(batch_num=3)
+    batches = [activations(seed) * (seed + 1) for seed in range(4)]
+    for batch in batches:
+        ulq.step(batch)
+    highs = [ifmr_in_numpy(batch, INT8)[1] for batch in batches[:3]]
+    assert ulq.stored()["layer/ULQ_clip_max"] == pytest.approx(float(np.mean(highs)), rel=1e-5)
+
+
+def test_a_fixed_minimum_has_no_variable_and_stays_zero() -> None:
+    """fixed_min: one clip is trained, and zero is the lowest value."""
+    ulq = Ulq(fixed_min=True)
+    ulq.step(np.abs(activations(3)))
+    assert list(ulq.clips) == ["layer/ULQ_clip_max"]
+    assert ulq.output(activations(3)).min() == 0.0
+    assert ulq.session.run(ulq.built.offset) == INT8.minimum
+
+
+@pytest.mark.parametrize(("clip_max", "clip_min"), [(-0.5, -1.0), (1.0, 0.7), (-1.0, 1.0), (0, 0)])
+def test_a_range_that_training_pushed_across_zero_still_holds_zero_and_gets_gradients(
+    clip_max: float, clip_min: float
+) -> None:
+    """The range is bounded where it is used; the gradient goes past the bound, so it comes back."""
+    ulq = Ulq(clip_max=1.0, clip_min=-1.0)
+    for name, value in (("layer/ULQ_clip_max", clip_max), ("layer/ULQ_clip_min", clip_min)):
+        with ulq.graph.as_default():
+            ulq.clips[name].load(value, ulq.session)
+    x = activations(4)
+    output = ulq.output(x)
+    scale = ulq.session.run(ulq.built.scale)
+    assert np.isfinite(output).all()
+    assert scale > 0
+    assert ulq.output(np.zeros(3, np.float32)).tolist() == [0, 0, 0]
+    _, d_max, d_min = ulq.step(x)
+    assert np.isfinite([d_max, d_min]).all()
+    # All upstream gradients are 1, so that what lies above pulls the maximum, at 1 a value.
+    assert d_max > 0
+
+
+def test_a_constant_activation_gives_a_range_that_holds_it() -> None:
+    """All zeros and a single value: no division by zero, zero stays zero."""
+    for value in (0.0, 2.5, -2.5):
+        ulq = Ulq()
+        x = np.full(100, value, np.float32)
+        gradients = ulq.step(x)
+        assert all(np.isfinite(gradient).all() for gradient in gradients)
+        np.testing.assert_allclose(ulq.output(x), x, atol=0.02)
+
+
+def test_a_grid_per_channel_is_refused() -> None:
+    """ULQ trains one range for a tensor."""
+    with tf.Graph().as_default():
+        x = tf.constant([1.0])
+        for request in (QuantizerRequest("k", INT8_NARROW), QuantizerRequest("k", INT8, (0,))):
+            with pytest.raises(ConfigError, match="ulq_quantize"):
+                build_ulq(x, request)
