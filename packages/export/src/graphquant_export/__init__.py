@@ -1,9 +1,32 @@
-"""Record files, freezing, batch-norm folding and exporters of graphquant."""
+"""Record files, freezing, batch-norm folding and exporters of graphquant.
+
+Importing this package starts no TensorFlow; `graphquant_export.ascend` and
+`graphquant_export.integer_reference` do.
+"""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 
-__all__ = ["__version__"]
+from graphquant_export.record import (
+    LayerFactors,
+    Record,
+    format_record,
+    parse_record,
+    read_record,
+    validate_record,
+    write_record,
+)
+
+__all__ = [
+    "LayerFactors",
+    "Record",
+    "__version__",
+    "format_record",
+    "parse_record",
+    "read_record",
+    "validate_record",
+    "write_record",
+]
 
 __version__ = version("graphquant-export")

@@ -10,9 +10,10 @@ import numpy as np
 from graphquant_core.exceptions import RecordError, UnknownNameError
 from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
+from graphquant_core.quantize import FLOAT32_EPSILON
 from graphquant_export.record.factors import LayerFactors, Record
 
-FLOAT32_EPSILON = 1.192092896e-7
+SMALLEST = float(FLOAT32_EPSILON)
 """Scales lie strictly between this and its reciprocal."""
 
 
@@ -69,11 +70,11 @@ def _check_weight(layer: Layer, factors: LayerFactors) -> None:
 
 
 def _check_scale(name: str, field: str, value: float) -> None:
-    if not (math.isfinite(value) and FLOAT32_EPSILON < value < 1 / FLOAT32_EPSILON):
+    if not (math.isfinite(value) and SMALLEST < value < 1 / SMALLEST):
         _refuse(
             name,
             f"{field} ({value:.9g})",
-            f"must be above {FLOAT32_EPSILON:.9g} and below {1 / FLOAT32_EPSILON:.9g}",
+            f"must be above {SMALLEST:.9g} and below {1 / SMALLEST:.9g}",
         )
 
 
