@@ -1,4 +1,4 @@
-"""ULQ and ARQ, registered through the hooks of graphquant-core."""
+"""ULQ, ARQ and learned weight scales, registered through the hooks of graphquant-core."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ class ArqQuantizer:
         return build_arq(weight, request)
 
 
+class UlqRetrainQuantizer:
+    """AMCT's ulq_retrain for weights: a learned scale for each channel."""
+
+    name = "ulq_retrain"
+
+    def build(self, weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+        """See `graphquant_qat.graph.lsq.build_lsq`."""
+        from graphquant_qat.graph.lsq import build_lsq
+
+        return build_lsq(weight, request)
+
+
 @hookimpl
 def graphquant_activation_quantizers() -> list[ActivationQuantizer]:
     """``ulq_quantize``."""
@@ -49,5 +61,5 @@ def graphquant_activation_quantizers() -> list[ActivationQuantizer]:
 
 @hookimpl
 def graphquant_weight_quantizers() -> list[WeightQuantizer]:
-    """``arq_retrain``."""
-    return [ArqQuantizer()]
+    """``arq_retrain`` and ``ulq_retrain``."""
+    return [ArqQuantizer(), UlqRetrainQuantizer()]

@@ -21,14 +21,17 @@ def build_arq(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     """
     if not request.grid.narrow:
         raise ConfigError(f"arq_retrain needs a narrow grid, not {request.grid}")
-    shape = weight.shape.as_list()
-    reduced = [axis for axis in range(len(shape)) if axis not in request.axes]
-    largest = tf.reduce_max(tf.abs(tf.stop_gradient(weight)), reduced, keepdims=True)
-    scale = largest / request.grid.maximum
-    scale = tf.where(scale < FLOAT32_EPSILON, tf.ones_like(scale), scale)
-    scale = tf.reshape(scale, per_channel_shape(shape, request.axes))
+    factors = largest_per_channel(weight, request.axes) / request.grid.maximum
+    factors = tf.where(factors < FLOAT32_EPSILON, tf.ones_like(factors), factors)
+    scale = tf.reshape(factors, per_channel_shape(weight.shape.as_list(), request.axes))
     with weight.graph.gradient_override_map({"Round": gradients.STRAIGHT_THROUGH}):
         codes = tf.round(weight / scale)
     output = tf.multiply(codes, scale, name="on_grid")
-    factors = tf.reshape(scale, [-1] if request.axes else [])
     return FakeQuantized(output, factors, tf.zeros_like(factors, tf.int32), request.grid)
+
+
+def largest_per_channel(weight: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:
+    """max|w| of each channel in the row-major order of `axes`, [C]; [] for no axes. No gradient."""
+    reduced = [axis for axis in range(weight.shape.rank) if axis not in axes]
+    largest = tf.reduce_max(tf.abs(tf.stop_gradient(weight)), reduced)
+    return tf.reshape(largest, [-1]) if axes else largest

@@ -13,6 +13,7 @@ import tensorflow as tf
 ULQ = "GraphquantUlq"
 FIRST = "GraphquantFirstInput"
 STORED = "GraphquantStoredValue"
+STARTED = "GraphquantStartedValue"
 STRAIGHT_THROUGH = "Identity"
 
 
@@ -47,8 +48,12 @@ def store_start_range(op: tf.Operation) -> list[tf.Operation]:
     frozen for inference holds no assignment. The gradients of the range wait for them, so that
     an optimizer's update comes after.
     """
-    selects = [side.op.inputs[0].op for side in list(op.inputs)[1:] if side.op.inputs]
-    selects = [select for select in selects if select.type == "SelectV2"]
+    bounds = [side.op.inputs[0].op for side in list(op.inputs)[1:] if side.op.inputs]
+    return _store([bound for bound in bounds if bound.type == "SelectV2"])
+
+
+def _store(selects: list[tf.Operation]) -> list[tf.Operation]:
+    """Assign what each SelectV2(searching, found, stored) found, and count the batch."""
     if not selects:
         return []
     searching = selects[0].inputs[0]
@@ -86,8 +91,22 @@ def _stored_value(_: tf.Operation, upstream: tf.Tensor) -> tuple[None, None, tf.
     return None, None, upstream
 
 
+def _started_value(
+    op: tf.Operation, upstream: tf.Tensor, _: tf.Tensor | None
+) -> tuple[tf.Tensor, None]:
+    """IdentityN(value, rate): the gradient times rate, once a start value that is new is kept."""
+    with tf.control_dependencies(_store([op.inputs[0].op])):
+        return upstream * op.inputs[1], None
+
+
 def _register() -> None:
-    for name, gradient in ((ULQ, ulq_gradient), (FIRST, _first_input), (STORED, _stored_value)):
+    registered = {
+        ULQ: ulq_gradient,
+        FIRST: _first_input,
+        STORED: _stored_value,
+        STARTED: _started_value,
+    }
+    for name, gradient in registered.items():
         with contextlib.suppress(KeyError):  # registered before, by an import that was reloaded
             tf.RegisterGradient(name)(gradient)
 

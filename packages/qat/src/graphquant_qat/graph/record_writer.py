@@ -45,8 +45,9 @@ def write_record_op(
 def _layer_text(quantized: QuantizedLayer, view: GraphView) -> tf.Tensor:
     tensor = view.graph.get_tensor_by_name
     name = quantized.layer.name
-    calibrated = quantized.activation.calibrated
-    seen = tf.constant(True) if calibrated is None else tensor(calibrated)
+    parts = [quantized.activation, quantized.weight]
+    flags = [tensor(part.calibrated) for part in parts if part and part.calibrated]
+    seen = tf.reduce_all(tf.stack(flags)) if flags else tf.constant(True)
     scale_d, offset_d = tensor(quantized.activation.scale), tensor(quantized.activation.offset)
     if quantized.weight is None:
         scale_w = tf.zeros([0])
