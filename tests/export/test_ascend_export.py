@@ -12,6 +12,7 @@ from graphquant_core.exceptions import (
     ModelFileError,
     OutputNotFoundError,
     RecordError,
+    UnsupportedLayerError,
 )
 from graphquant_core.registry import load_registry
 from graphquant_export.ascend import ASCEND_TYPES, export_ascend, quantize_graph
@@ -373,3 +374,52 @@ def test_an_interrupted_export_leaves_no_file(layer_model, tmp_path, monkeypatch
         export_ascend(model.graph_def, ["y"], model.record(), tmp_path / "m")
     assert len(calls) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_in_a_branch_is_deployed(run):
+    """A layer inside a tf.compat.v1.cond is deployed, and the other branch stays as it was."""
+    weight = np.random.default_rng(0).normal(size=(1, 1, 2, 3)).astype(np.float32)
+    control_flow_v2 = v1.control_flow_v2_enabled()
+    v1.disable_control_flow_v2()
+    try:
+        with tf.Graph().as_default() as graph:
+            x = v1.placeholder(tf.float32, [1, 2, 2, 2], name="x")
+            taken = v1.placeholder(tf.bool, [], name="taken")
+            y = v1.cond(
+                taken,
+                lambda: tf.nn.conv2d(x, tf.constant(weight), 1, "SAME", name="layer") + 1.0,
+                lambda: tf.zeros([1, 2, 2, 3]),
+            )
+            tf.identity(y, name="y")
+    finally:
+        if control_flow_v2:
+            v1.enable_control_flow_v2()
+    record = Record({"cond/layer": LayerFactors(0.02, 0, [0.02])})
+    quantized, _ = quantize_graph(graph.as_graph_def(), ["y"], record)
+    for branch in (True, False):
+        feeds = {"x:0": np.ones((1, 2, 2, 2), np.float32), "taken:0": branch}
+        (before,) = run(graph.as_graph_def(), ["y"], feeds)
+        (after,) = run(quantized, ["y"], feeds)
+        np.testing.assert_allclose(after, before, atol=0.03)
+
+
+def test_a_layer_in_a_loop_is_refused():
+    """A layer inside a tf.compat.v1.while_loop can't be deployed, and the error says so."""
+    control_flow_v2 = v1.control_flow_v2_enabled()
+    v1.disable_control_flow_v2()
+    try:
+        with tf.Graph().as_default() as graph:
+            x = v1.placeholder(tf.float32, [1, 2, 2, 2], name="x")
+            weight = tf.constant(np.ones((1, 1, 2, 2), np.float32))
+            y = v1.while_loop(
+                lambda step, _: step < 3,
+                lambda step, y: (step + 1, tf.nn.conv2d(y, weight, 1, "SAME", name="layer")),
+                [0, x],
+            )[1]
+            tf.identity(y, name="y")
+    finally:
+        if control_flow_v2:
+            v1.enable_control_flow_v2()
+    record = Record({"while/layer": LayerFactors(0.02, 0, [0.02])})
+    with pytest.raises(UnsupportedLayerError, match='"while/layer" is inside a while loop'):
+        quantize_graph(graph.as_graph_def(), ["y"], record)
