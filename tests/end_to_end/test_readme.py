@@ -1,0 +1,23 @@
+"""The README's example is run as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_definitive_example_prints_what_the_readme_says(tmp_path: Path) -> None:
+    """The script in the README runs in an empty folder, and its output is the README's, exactly."""
+    section = README.read_text(encoding="utf-8").split("## A definitive example\n")[1]
+    script, output = re.findall(r"^```(?:python)?\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)[
+        :2
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == output
