@@ -21,7 +21,7 @@ from graphquant_export.record import (
 
 AMCT_RECORD = Path(__file__).parent / "data" / "mobilenet_v2_excerpt_record.txt"
 
-float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
+float32s = st.floats(-(2.0**127), 2.0**127, width=32)
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
+from google.protobuf.descriptor import FieldDescriptor
 
 from graphquant_core.exceptions import EmptyRecordError, RecordError
 from graphquant_core.protobuf_schema import field_names
@@ -127,7 +128,7 @@ def _lines(message: Any, indent: str) -> Iterator[str]:
 
 
 def _scalar(field: Any, value: Any) -> str:
-    if field.cpp_type == field.CPPTYPE_FLOAT:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
         return format_float32(value)
     out = io.StringIO()
     text_format.PrintFieldValue(field, value, out, as_utf8=True)
