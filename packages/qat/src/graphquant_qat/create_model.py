@@ -6,10 +6,13 @@ import logging
 import os
 from weakref import WeakKeyDictionary
 
+import attrs
 import tensorflow as tf
 
 from graphquant_core.files import check_writable, write_whole
 from graphquant_core.graph import GraphView, Rewrite, plan_graph
+from graphquant_core.graph.replica import current_replica, in_replica, shared_name
+from graphquant_core.plan import Plan
 from graphquant_qat.arguments import check_graph, exists
 from graphquant_qat.config.defaults import check_has_layers
 from graphquant_qat.config.json_form import read_config
@@ -50,7 +53,7 @@ def create_quant_retrain_model(
     view = GraphView(graph)
     plan = plan_graph(graph, view=view)
     check_has_layers(plan)
-    config = read_config(config_file, plan)
+    config = read_config(config_file, _plan_of_replica(plan))
     with Rewrite(graph, view) as rewrite:
         before = len(graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES))
         layers = insert_quantizers(rewrite, plan, config, _quantized.get(graph, {}))
@@ -62,3 +65,10 @@ def create_quant_retrain_model(
     added = graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)[before:]
     logger.info("%d layers of the graph are fake-quantised", len(layers))
     return [*added, RetrainOp(record)]
+
+
+def _plan_of_replica(plan: Plan) -> Plan:
+    """The rows of the replica that is being built, under the names that a configuration has."""
+    replica = current_replica()
+    rows = (row for row in plan.rows if in_replica(row.name, replica))
+    return Plan(tuple(attrs.evolve(row, name=shared_name(row.name)) for row in rows))

@@ -12,6 +12,7 @@ from graphquant_core.exceptions import (
     GradientsExistError,
     SessionExistsError,
 )
+from graphquant_core.graph.replica import current_replica, in_replica
 from graphquant_core.graph.view import GraphView
 
 # tf.gradients starts from an op called grad_ys_<n>; the types are those that only gradient
@@ -33,11 +34,7 @@ def check_rewritable(view: GraphView) -> None:
         SessionExistsError: A session on the graph is open; TensorFlow ignores edits of ops that
             a session has run, without an error.
     """
-    if view.graph.finalized:
-        raise FinalizedGraphError(
-            "graph is finalized, so that nothing can be added: quantise it before "
-            "graph.finalize(), and before a MonitoredTrainingSession is made"
-        )
+    check_extensible(view)
     gradient = first_gradient_op(view)
     if gradient is not None:
         raise GradientsExistError(
@@ -52,10 +49,26 @@ def check_rewritable(view: GraphView) -> None:
         )
 
 
+def check_extensible(view: GraphView) -> None:
+    """Return when ops can be added to the graph.
+
+    Raises:
+        FinalizedGraphError: The graph is finalised.
+    """
+    if view.graph.finalized:
+        raise FinalizedGraphError(
+            "graph is finalized, so that nothing can be added: quantise it before "
+            "graph.finalize(), and before a MonitoredTrainingSession is made"
+        )
+
+
 def first_gradient_op(view: GraphView) -> tf.Operation | None:
-    """The first op that a gradient function or an optimizer created."""
+    """The first op that a gradient function or an optimizer created in the current replica."""
+    replica = current_replica()
     for op in view.operations:
-        if _GRADIENT_TYPE.match(op.type) or _GRADIENT_NAME.search(op.name):
+        if (_GRADIENT_TYPE.match(op.type) or _GRADIENT_NAME.search(op.name)) and in_replica(
+            op.name, replica
+        ):
             return op
     return None
 

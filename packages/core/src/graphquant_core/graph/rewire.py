@@ -8,14 +8,14 @@ variable store's ``_vars`` must forget the variables of a rewrite that failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 import tensorflow as tf
 
 from graphquant_core.graph.guards import check_rewritable
-from graphquant_core.graph.view import GraphView
+from graphquant_core.graph.view import VARIABLE_TYPES, GraphView
 
 v1 = tf.compat.v1
 
@@ -30,21 +30,32 @@ WEIGHT_OUTPUT = "weight_output"
 class Rewrite:
     """A transaction on `graph`: when its block raises, every redirected input is put back.
 
-    Use it as a context manager. On entry the guards of `check_rewritable` are raised, before
-    anything is added. After a failure, ops that were added remain in the graph (TensorFlow cannot
-    remove them) but nothing of the user's refers to them, and the graph's collections are as
-    before.
+    Use it as a context manager. On entry `check` raises its guards, before anything is added.
+    After a failure, ops that were added remain in the graph (TensorFlow cannot remove them) but
+    nothing of the user's refers to them, and the graph's collections are as before.
+
+    Args:
+        graph: The graph.
+        view: A view of it made before, to save making one.
+        check: Which guards hold. `check_extensible` is for a rewrite that a session which is open
+            need not see, such as the one that prepares a graph to be frozen.
     """
 
-    def __init__(self, graph: tf.Graph, view: GraphView | None = None) -> None:
+    def __init__(
+        self,
+        graph: tf.Graph,
+        view: GraphView | None = None,
+        check: Callable[[GraphView], None] = check_rewritable,
+    ) -> None:
         self.graph = graph
         self.view = view or GraphView(graph)
+        self._check = check
         self._undo: list[tuple[tf.Operation, int, tf.Tensor]] = []
         self._collections: dict[str, list[object]] = {}
         self._variables: list[tuple[dict[str, object], set[str]]] = []
 
     def __enter__(self) -> Rewrite:
-        check_rewritable(self.view)
+        self._check(self.view)
         self._collections = {
             name: list(self.graph.get_collection_ref(name))
             for name in self.graph.get_all_collection_keys()
@@ -74,17 +85,21 @@ class Rewrite:
         self._undo.append((op, port, old))
 
     @contextmanager
-    def beside(self, op: tf.Operation) -> Iterator[None]:
-        """Add ops on `op`'s device and in its control flow, whatever scopes the caller is in."""
+    def beside(self, op: tf.Operation, variable_device: str | None = None) -> Iterator[None]:
+        """Add ops on `op`'s device and in its control flow, whatever scopes the caller is in.
+
+        Variables go to `variable_device` when it is given; a caller's own device scope decides
+        where neither it nor the op's device does.
+        """
         with ExitStack() as scopes:
             scopes.enter_context(self.graph.as_default())
             scopes.enter_context(tf.control_dependencies(None))
             scopes.enter_context(v1.name_scope(None))
             root = v1.VariableScope(reuse=v1.AUTO_REUSE, name="")
             scopes.enter_context(v1.variable_scope(root, auxiliary_name_scope=False))
-            if op.device:
+            if op.device or variable_device:
                 scopes.enter_context(v1.device(None))
-                scopes.enter_context(v1.device(op.device))
+                scopes.enter_context(v1.device(_placement(op.device, variable_device)))
             context = op._get_control_flow_context()
             if context is not None:
                 context.Enter()
@@ -99,6 +114,16 @@ class Rewrite:
         for variables, before in self._variables:
             for name in variables.keys() - before:
                 del variables[name]
+
+
+def _placement(device: str, variable_device: str | None) -> Callable[[tf.Operation], str]:
+    def place(op: tf.Operation) -> str:
+        if op.device:  # a scope further in, such as a strategy's for one replica, has decided
+            return op.device
+        on_variable = op.type in VARIABLE_TYPES and variable_device is not None
+        return variable_device if on_variable else device
+
+    return place
 
 
 def mark(op: tf.Operation, role: str) -> None:

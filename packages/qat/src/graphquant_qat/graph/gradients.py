@@ -10,6 +10,8 @@ import contextlib
 
 import tensorflow as tf
 
+from graphquant_core.graph.replica import current_replica
+
 ULQ = "GraphquantUlq"
 FIRST = "GraphquantFirstInput"
 STORED = "GraphquantStoredValue"
@@ -58,13 +60,17 @@ def _store(selects: list[tf.Operation]) -> list[tf.Operation]:
         return []
     searching = selects[0].inputs[0]
     counter = searching.op.inputs[0]
+    found = [select.inputs[1] for select in selects]
+    if current_replica() is not None:
+        # Replicas see different batches; what they store must be the same.
+        found = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.MEAN, found
+        )
 
     def keep() -> tf.Operation:
         assigned = [
-            tf.raw_ops.AssignVariableOp(
-                resource=_variable_behind(select.inputs[2]), value=select.inputs[1]
-            )
-            for select in selects
+            tf.raw_ops.AssignVariableOp(resource=_variable_behind(select.inputs[2]), value=value)
+            for select, value in zip(selects, found, strict=True)
         ]
         assigned.append(
             tf.raw_ops.AssignVariableOp(resource=_variable_behind(counter), value=counter + 1)

@@ -9,6 +9,7 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.graph import Rewrite
+from graphquant_core.graph.replica import current_replica, in_replica, shared_name
 from graphquant_core.graph.rewire import (
     ACTIVATION_INPUT,
     ACTIVATION_OUTPUT,
@@ -17,6 +18,7 @@ from graphquant_core.graph.rewire import (
     control_flow_context,
     mark,
 )
+from graphquant_core.graph.view import VARIABLE_TYPES
 from graphquant_core.graph.weight_source import WeightSource, find_weight_source
 from graphquant_core.grid import INT8, INT8_NARROW, Grid
 from graphquant_core.layer import Layer
@@ -83,11 +85,12 @@ def insert_quantizers(
         UnknownNameError: The configuration enables a layer that the graph cannot quantise, or a
             strategy that isn't registered.
     """
+    replica = current_replica()
     insertion = _Insertion(rewrite, load_registry(), config.batch_num, activation_grid, weight_grid)
     quantized = {}
     for layer in plan.layers:
-        entry = config.layers.get(layer.name)
-        if entry is None or not entry.retrain_enable:
+        entry = config.layers.get(shared_name(layer.name))
+        if entry is None or not entry.retrain_enable or not in_replica(layer.name, replica):
             continue
         quantized[layer.name] = done.get(layer.name) or insertion.quantize(layer, entry)
         for advice in layer.advice:
@@ -112,6 +115,8 @@ class _Insertion:
         self.activation_grid = activation_grid
         self.weight_grid = weight_grid
         self.built: dict[Hashable, FakeQuantized] = {}
+        variables = (op for op in rewrite.view.operations if op.type in VARIABLE_TYPES)
+        self.any_variable_device = next((str(op.device) for op in variables), None)
 
     def quantize(self, layer: Layer, config: LayerConfig) -> QuantizedLayer:
         op = self.rewrite.graph.get_operation_by_name(layer.name)
@@ -144,7 +149,7 @@ class _Insertion:
         quantizer = self.registry.activation_quantizer(config.algo)
         return self._once(
             (values.name, config),
-            _parent(op) + "act_quant",
+            "act_quant",
             op,
             lambda: _marked(quantizer.build, values, request, ACTIVATION_INPUT, ACTIVATION_OUTPUT),
         )
@@ -161,7 +166,7 @@ class _Insertion:
         shared = (source.name, source.path, layer.weight_shape, axes, config.algo, loop)
         return self._once(
             shared,
-            _parent(op) + "weight_quant",
+            "weight_quant",
             op,
             lambda: _marked(quantizer.build, weight, request, WEIGHT_INPUT, WEIGHT_OUTPUT),
         )
@@ -170,9 +175,18 @@ class _Insertion:
         self, shared: Hashable, scope: str, op: tf.Operation, build: Callable[[], FakeQuantized]
     ) -> FakeQuantized:
         if shared not in self.built:
-            with self.rewrite.beside(op), tf.compat.v1.name_scope(scope):
+            device = self._variable_device(op)
+            with self.rewrite.beside(op, device), tf.compat.v1.name_scope(_parent(op) + scope):
                 self.built[shared] = build()
         return self.built[shared]
+
+    def _variable_device(self, op: tf.Operation) -> str | None:
+        """Where a quantiser's variables live: beside the weights, such as on a parameter server."""
+        for tensor in op.inputs:
+            source = find_weight_source(self.rewrite.view, tensor)
+            if isinstance(source, WeightSource) and source.kind == "variable":
+                return str(self.rewrite.graph.get_operation_by_name(source.name).device)
+        return self.any_variable_device
 
 
 def _marked(
@@ -201,4 +215,4 @@ def _key(layer: Layer) -> str:
 
     It is the weight's name: towers and copies of a layer that share a weight share the range.
     """
-    return layer.weight_source or layer.name
+    return shared_name(layer.weight_source or layer.name)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
+from graphquant_core.graph.replica import shared_name
 from graphquant_qat.graph.batch_norm_factor import folded_scale
 from graphquant_qat.graph.insert import QuantizedLayer
 
@@ -44,7 +45,7 @@ def write_record_op(
 
 def _layer_text(quantized: QuantizedLayer, view: GraphView) -> tf.Tensor:
     tensor = view.graph.get_tensor_by_name
-    name = quantized.layer.name
+    name = shared_name(quantized.layer.name)
     parts = [quantized.activation, quantized.weight]
     flags = [tensor(part.calibrated) for part in parts if part and part.calibrated]
     seen = tf.reduce_all(tf.stack(flags)) if flags else tf.constant(True)
