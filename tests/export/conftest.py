@@ -115,6 +115,8 @@ def layer_model() -> Callable[..., LayerModel]:
                     y = tf.nn.batch_normalization(y, mean, variance, beta, gamma, EPSILON)
                 if "fused" in tags or "unfused" in tags:
                     factor, bias = k, (bias - mean) * k + beta
+                if "shifted" in tags:
+                    y, bias = y - mean, bias - mean
                 if "doubled" in tags:
                     y, factor, bias = y * 2.0, factor * 2, bias * 2
             tf.identity(y, name="y")

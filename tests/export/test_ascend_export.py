@@ -226,6 +226,19 @@ def test_layers_with_one_input_share_one_quantiser(run):
     np.testing.assert_allclose(run(quantized, ["y"], {"x:0": x})[0], 6, rtol=1e-6)
 
 
+def test_who_waited_for_a_folded_op_waits_for_what_replaces_it(layer_model, run):
+    """A control edge from a folded op moves to the layer's AscendDequant."""
+    model = layer_model("Conv2D", "bias+fused")
+    graph_def = v1.GraphDef()
+    graph_def.CopyFrom(model.graph_def)
+    nodes_by_name(graph_def)["y"].input.append("^block/BiasAdd")
+    quantized, _ = quantize_graph(graph_def, ["y"], model.record())
+    nodes = nodes_by_name(quantized)
+    assert "^block/dequant/AscendDequant" in nodes["y"].input
+    assert "block/BiasAdd" not in nodes
+    assert run(quantized, ["y"], {"x:0": model.x})[0].shape == (2, 6, 6, 6)
+
+
 @pytest.mark.parametrize("output", ["block/layer", "block/BiasAdd", "block/FusedBatchNormV3", "y"])
 def test_an_output_keeps_its_name_and_its_value(layer_model, run, output):
     """Wherever in the folded tail an output stands, its name carries the dequantised value."""

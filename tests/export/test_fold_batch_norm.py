@@ -51,7 +51,7 @@ def test_the_factors_are_those_of_the_fused_kernel(
 @pytest.mark.parametrize(
     "op_type", ["Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul"]
 )
-@pytest.mark.parametrize("tail", ["none", "bias", "unfused", "bias+unfused+doubled"])
+@pytest.mark.parametrize("tail", ["none", "bias", "shifted", "unfused+shifted+doubled"])
 def test_a_folded_layer_computes_what_layer_and_tail_compute(layer_model, run, op_type, tail):
     """layer(x, w * factor) + bias == tail(layer(x, w)), for every way to write the tail."""
     model = layer_model(op_type, tail)

@@ -47,6 +47,23 @@ def test_a_bias_counts_to_its_last_bit():
     np.testing.assert_array_equal(exact, [[np.float32(np.float64(scale) * (code % 100))]])
 
 
+def test_ties_between_layers_fall_as_on_the_device(run):
+    """TensorFlow's graph optimiser doesn't merge the factors of neighbours, so ties don't move."""
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-3, 4, (1, 1, 8, 8)).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [50, 4, 4, 8], name="x")
+        pooled = tf.nn.avg_pool2d(x, 2, 2, "VALID", name="pool")
+        tf.nn.conv2d(pooled, weight * 0.7, 1, "SAME", name="conv")
+    # The mean of four steps of the pool, in steps of the convolution, is a tie every fourth time.
+    factors = {"pool": LayerFactors(0.05, 0), "conv": LayerFactors(0.05, 0, [0.7])}
+    quantized, _ = quantize_graph(graph.as_graph_def(), ["conv"], Record(factors))
+    x = (rng.integers(-20, 20, (50, 4, 4, 8)) * 0.05).astype(np.float32)
+    (found,) = run(quantized, ["conv"], {"x:0": x})
+    (exact,) = integer_reference(quantized, ["conv"], {"x": x})
+    np.testing.assert_array_equal(found, exact)
+
+
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [[0, 0], [0, 0], [1, 2], [0, 3]]])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_nchw_is_computed_as_nhwc(run, padding, stride):

@@ -115,10 +115,11 @@ def test_the_codes_are_those_of_training(trained):
 
 
 @pytest.mark.parametrize("name", ["conv/Conv2D", "up/deconv", "head/MatMul"])
-def test_a_record_of_another_checkpoint_is_refused(trained, name):
-    """A trained weight that is off the record's grid is an error that names the layer."""
+@pytest.mark.parametrize("ratio", [1.1, 0.5])
+def test_a_record_of_another_checkpoint_is_refused(trained, name, ratio):
+    """A trained weight between the record's grid points, or beyond them, is an error."""
     frozen, record = trained
-    wrong = attrs.evolve(record[name], scale_w=record[name].scale_w * 1.1)
+    wrong = attrs.evolve(record[name], scale_w=record[name].scale_w * ratio)
     with pytest.raises(RecordError, match=f'does not belong to this model.*"{name}"'):
         quantize_graph(frozen, ["logits"], Record({**record, name: wrong}))
 

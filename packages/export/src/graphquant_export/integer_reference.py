@@ -47,8 +47,6 @@ def integer_reference(
     graph = import_frozen(integer_graph(graph_def, names))
     fed = {f"{tensor_name(name)}:0": np.asarray(value) for name, value in feeds.items()}
     config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
-    # Grappler would merge factors of neighbouring layers, which moves ties by a step.
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
     try:
         with v1.Session(graph=graph, config=config) as session:
             values = session.run([f"{tensor_name(name)}:0" for name in outputs], fed)
