@@ -1,0 +1,1 @@
+"""Measured comparisons, run from the root of the repository: ``python -m benchmarks``."""

@@ -1,0 +1,105 @@
+"""The time of a training step with fake quantisation, over that of the float step.
+
+Both networks of a pair train in one process on the same constant data, turn and turn about, so
+that what else the machine does meets both. The ratio is the median of the ratios of the rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import graphquant_qat as amct
+from benchmarks.networks import CLASSES, mobilenet_v1_quarter, resnet18_half
+from benchmarks.report import Row
+
+TITLE = "Training step, fake-quantised against float (batch 32)"
+FORMATS = {
+    "network": "{}",
+    "image": "{0} x {0}",
+    "layers": "{}",
+    "float_ms": "{:.1f}",
+    "quantised_ms": "{:.1f}",
+    "ratio": "{:.2f}",
+    "quartiles": "{0[0]:.2f} .. {0[1]:.2f}",
+    "target": "<= {:.2f}",
+}
+BATCH = 32
+WARM_UP = 8
+ROUNDS = 60
+NETWORKS = (
+    ("MobileNetV1 0.25", mobilenet_v1_quarter, 96, 1.60),
+    ("ResNet-18, half width", resnet18_half, 32, 1.35),
+)
+
+Network = Callable[[tf.Tensor], tf.Tensor]
+
+
+def measure() -> list[Row]:
+    """One row for each network."""
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    rows = []
+    for name, network, size, target in NETWORKS:
+        float_step, _ = training_step(network, size, quantize=False)
+        fake_step, layers = training_step(network, size, quantize=True)
+        for _ in range(WARM_UP):
+            float_step()
+            fake_step()
+        rounds = [(float_step(), fake_step()) for _ in range(ROUNDS)]
+        ratios = [fake / float_ for float_, fake in rounds]
+        lower, ratio, upper = statistics.quantiles(ratios, n=4)
+        rows.append(
+            {
+                "network": name,
+                "image": size,
+                "layers": layers,
+                "float_ms": 1e3 * statistics.median(float_ for float_, _ in rounds),
+                "quantised_ms": 1e3 * statistics.median(fake for _, fake in rounds),
+                "ratio": ratio,
+                "quartiles": (lower, upper),
+                "target": target,
+            }
+        )
+    return rows
+
+
+def training_step(network: Network, size: int, quantize: bool) -> tuple[Callable[[], float], int]:
+    """A function that trains one step and returns its seconds; how many layers are quantised."""
+    layers = 0
+    random = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(0)
+        data = random.standard_normal((BATCH, size, size, 3)).astype(np.float32)
+        images = tf.placeholder_with_default(data, data.shape)
+        labels = np.arange(BATCH) % CLASSES
+        tf.losses.sparse_softmax_cross_entropy(labels, network(images))
+        loss = tf.losses.get_total_loss()
+        if quantize:
+            layers = fake_quantize(graph)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train_op = tf.train.MomentumOptimizer(1e-3, 0.9).minimize(loss)
+        session = tf.Session()
+        session.run(tf.global_variables_initializer())
+
+    def step() -> float:
+        start = time.perf_counter()
+        session.run(train_op)
+        return time.perf_counter() - start
+
+    return step, layers
+
+
+def fake_quantize(graph: tf.Graph) -> int:
+    """Rewrite `graph` under the default configuration; the number of its layers."""
+    with tempfile.TemporaryDirectory() as folder:
+        config, record = os.path.join(folder, "config.json"), os.path.join(folder, "record.txt")
+        amct.create_quant_retrain_config(config_file=config, graph=graph)
+        amct.create_quant_retrain_model(graph=graph, config_file=config, record_file=record)
+        with open(config, encoding="utf-8") as file:
+            return file.read().count('"retrain_enable":true')
