@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from graphquant_qat.create_config import create_quant_retrain_config
     from graphquant_qat.create_model import create_quant_retrain_model
     from graphquant_qat.log import set_logging_level
+    from graphquant_qat.restore import restore_float_checkpoint
     from graphquant_qat.save_model import save_quant_retrain_model
 
 __all__ = [
     "__version__",
     "create_quant_retrain_config",
     "create_quant_retrain_model",
+    "restore_float_checkpoint",
     "save_quant_retrain_model",
     "set_logging_level",
 ]
@@ -29,6 +31,7 @@ __version__ = version("graphquant-qat")
 _MODULES = {
     "create_quant_retrain_config": "create_config",
     "create_quant_retrain_model": "create_model",
+    "restore_float_checkpoint": "restore",
     "save_quant_retrain_model": "save_model",
     "set_logging_level": "log",
 }

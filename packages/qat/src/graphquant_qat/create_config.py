@@ -7,12 +7,13 @@ import logging
 import tensorflow as tf
 
 from graphquant_core.files import check_writable, write_whole
-from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.graph import GraphView
 from graphquant_qat.arguments import check_graph, exists
 from graphquant_qat.config.defaults import check_has_layers, default_config
 from graphquant_qat.config.json_form import format_config
 from graphquant_qat.config.text_form import read_definition
 from graphquant_qat.graph.softmax import layers_before_softmax
+from graphquant_qat.graph.trainable_plan import plan_training
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def create_quant_retrain_config(
     check_graph(graph)
     check_writable(config_file, "config_file")
     view = GraphView(graph)
-    plan = plan_graph(graph, view=view)
+    plan = plan_training(view)
     check_has_layers(plan)
     softmax_layers = layers_before_softmax(view, plan)
     if config_defination is None:

@@ -10,7 +10,7 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.files import check_writable, write_whole
-from graphquant_core.graph import GraphView, Rewrite, plan_graph
+from graphquant_core.graph import GraphView, Rewrite
 from graphquant_core.graph.replica import current_replica, in_replica, shared_name
 from graphquant_core.plan import Plan
 from graphquant_qat.arguments import check_graph, exists
@@ -19,6 +19,7 @@ from graphquant_qat.config.json_form import read_config
 from graphquant_qat.graph.insert import QuantizedLayer, insert_quantizers
 from graphquant_qat.graph.record_writer import write_record_op
 from graphquant_qat.graph.retrain_op import RetrainOp
+from graphquant_qat.graph.trainable_plan import plan_training
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def create_quant_retrain_model(
     check_graph(graph)
     check_writable(record_file, "record_file")
     view = GraphView(graph)
-    plan = plan_graph(graph, view=view)
+    plan = plan_training(view)
     check_has_layers(plan)
     config = read_config(config_file, _plan_of_replica(plan))
     with Rewrite(graph, view) as rewrite:

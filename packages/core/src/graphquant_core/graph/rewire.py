@@ -2,8 +2,7 @@
 
 What has no public counterpart on a graph that is already built stands here, and behaves the same
 in TensorFlow 2.16 to 2.21: ``Operation._update_input`` redirects an input, ``Operation._set_attr``
-marks an op, ``Operation._get_control_flow_context`` leads into a v1 while loop or cond, and the
-variable store's ``_vars`` must forget the variables of a rewrite that failed.
+marks an op, and the variable store's ``_vars`` must forget the variables of a rewrite that failed.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from types import TracebackType
 
 import tensorflow as tf
 
+from graphquant_core.graph.control_flow import control_flow_context
 from graphquant_core.graph.guards import check_rewritable
 from graphquant_core.graph.view import VARIABLE_TYPES, GraphView
 
@@ -100,7 +100,7 @@ class Rewrite:
             if op.device or variable_device:
                 scopes.enter_context(v1.device(None))
                 scopes.enter_context(v1.device(_placement(op.device, variable_device)))
-            context = op._get_control_flow_context()
+            context = control_flow_context(op)
             if context is not None:
                 context.Enter()
                 scopes.callback(context.Exit)
@@ -120,8 +120,9 @@ def _placement(device: str, variable_device: str | None) -> Callable[[tf.Operati
     def place(op: tf.Operation) -> str:
         if op.device:  # a scope further in, such as a strategy's for one replica, has decided
             return op.device
-        on_variable = op.type in VARIABLE_TYPES and variable_device is not None
-        return variable_device if on_variable else device
+        if op.type in VARIABLE_TYPES and variable_device is not None:
+            return variable_device
+        return device
 
     return place
 
@@ -129,12 +130,6 @@ def _placement(device: str, variable_device: str | None) -> Callable[[tf.Operati
 def mark(op: tf.Operation, role: str) -> None:
     """Write `role` into `op`, where it outlives freezing, saving and importing."""
     op._set_attr(ROLE_ATTRIBUTE, v1.AttrValue(s=role.encode()))
-
-
-def control_flow_context(op: tf.Operation) -> object | None:
-    """The v1 while loop or cond that `op` stands in, or ``None``."""
-    context: object | None = op._get_control_flow_context()
-    return context
 
 
 def role_of(op: tf.Operation) -> str | None:

@@ -49,7 +49,7 @@ def find_weight_source(view: GraphView, tensor: tf.Tensor) -> WeightSource | str
         return WeightSource("constant", op.name, tuple(path))
     if op.type.startswith("Placeholder"):
         return f'its weight is fed by the placeholder "{op.name}": use a variable or a constant'
-    if view.depends_on_data(port):
+    if view.depends_on_data(tensor):
         return (
             f'it has no weight: its input "{port.name}" ({port.op.type}) depends on the inputs of '
             "the graph as well"

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, RecordError, UnsupportedLayerError
 from graphquant_core.graph import GraphView, Step, affine_tail, plan_graph
+from graphquant_core.graph.control_flow import carried_from
 from graphquant_core.graph.rewire import (
     ACTIVATION_INPUT,
     ACTIVATION_OUTPUT,
@@ -32,7 +33,7 @@ class Site:
         op: Its op.
         activation: The float tensor that is to be quantised: what goes into the fake quantiser
             when there is one.
-        weight: The tensor at the weight port, ``None`` without weight.
+        weight: The tensor at the weight port, outside of a cond; ``None`` without weight.
         trained: Whether the weight comes out of a fake quantiser, hence lies on its grid.
         tail: Steps behind the op that fold into it.
     """
@@ -79,10 +80,10 @@ def _site(view: GraphView, layer: Layer, factors: LayerFactors, keep: frozenset[
         activation = marked_input(activation, ACTIVATION_INPUT)
     if layer.weight_port is None:
         return Site(layer, factors, op, activation, None, False, ())
-    weight = op.inputs[layer.weight_port]
+    weight = carried_from(op.inputs[layer.weight_port])
     channels = layer.output_channels or 0
     tail = affine_tail(view, op.outputs[0], layer.output_channel_axis, channels, keep)
-    trained = role_of(weight.op) == WEIGHT_OUTPUT
+    trained = role_of(op.inputs[layer.weight_port].op) == WEIGHT_OUTPUT
     return Site(layer, factors, op, activation, weight, trained, tail)
 
 

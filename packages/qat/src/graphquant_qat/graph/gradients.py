@@ -10,6 +10,7 @@ import contextlib
 
 import tensorflow as tf
 
+from graphquant_core.graph.control_flow import carried_from
 from graphquant_core.graph.replica import current_replica
 
 ULQ = "GraphquantUlq"
@@ -58,14 +59,12 @@ def _store(selects: list[tf.Operation]) -> list[tf.Operation]:
     """Assign what each SelectV2(searching, found, stored) found, and count the batch."""
     if not selects:
         return []
-    searching = selects[0].inputs[0]
+    searching = carried_from(selects[0].inputs[0])
     counter = searching.op.inputs[0]
     found = [select.inputs[1] for select in selects]
     if current_replica() is not None:
         # Replicas see different batches; what they store must be the same.
-        found = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.MEAN, found
-        )
+        found = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, found)
 
     def keep() -> tf.Operation:
         assigned = [

@@ -9,13 +9,13 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.graph import Rewrite
+from graphquant_core.graph.control_flow import control_flow_context, outside_control_flow
 from graphquant_core.graph.replica import current_replica, in_replica, shared_name
 from graphquant_core.graph.rewire import (
     ACTIVATION_INPUT,
     ACTIVATION_OUTPUT,
     WEIGHT_INPUT,
     WEIGHT_OUTPUT,
-    control_flow_context,
     mark,
 )
 from graphquant_core.graph.view import VARIABLE_TYPES
@@ -124,7 +124,7 @@ class _Insertion:
         weight = None
         if layer.weight_port is not None and config.weight is not None:
             weight = self._weight(op, layer, config.weight)
-            self.rewrite.redirect(op, layer.weight_port, weight.output)
+            self.rewrite.redirect(op, layer.weight_port, self._carried_in(op, weight.output))
         self.rewrite.redirect(op, layer.activation_port, activation.output)
         return QuantizedLayer(
             layer,
@@ -151,6 +151,7 @@ class _Insertion:
             (values.name, config),
             "act_quant",
             op,
+            op,
             lambda: _marked(quantizer.build, values, request, ACTIVATION_INPUT, ACTIVATION_OUTPUT),
         )
 
@@ -162,21 +163,39 @@ class _Insertion:
         axes = layer.weight_channel_axes if config.channel_wise else ()
         request = QuantizerRequest(_key(layer), self.weight_grid, axes)
         quantizer = self.registry.weight_quantizer(config.algo)
-        loop = control_flow_context(op)
-        shared = (source.name, source.path, layer.weight_shape, axes, config.algo, loop)
+        outside = outside_control_flow(weight)
+        # The weight as it is outside of a cond: quantised once, its factors readable anywhere.
+        weight = weight if outside is None else outside
+        shared = (source.name, source.path, layer.weight_shape, axes, config.algo)
         return self._once(
             shared,
             "weight_quant",
             op,
-            lambda: _marked(quantizer.build, weight, request, WEIGHT_INPUT, WEIGHT_OUTPUT),
+            weight.op,
+            lambda: _marked(quantizer.build, _read(weight), request, WEIGHT_INPUT, WEIGHT_OUTPUT),
         )
 
+    def _carried_in(self, op: tf.Operation, tensor: tf.Tensor) -> tf.Tensor:
+        """`tensor`, or its copy in the cond that `op` stands in."""
+        if control_flow_context(op) is control_flow_context(tensor.op):
+            return tensor
+        with self.rewrite.beside(op), tf.compat.v1.name_scope(_parent(op) + "weight_quant"):
+            inside = tf.identity(tensor, name="inside")
+        mark(inside.op, WEIGHT_OUTPUT)
+        return inside
+
     def _once(
-        self, shared: Hashable, scope: str, op: tf.Operation, build: Callable[[], FakeQuantized]
+        self,
+        shared: Hashable,
+        scope: str,
+        op: tf.Operation,
+        beside: tf.Operation,
+        build: Callable[[], FakeQuantized],
     ) -> FakeQuantized:
+        """What was built for `shared` before, or what `build` makes in `scope` beside an op."""
         if shared not in self.built:
             device = self._variable_device(op)
-            with self.rewrite.beside(op, device), tf.compat.v1.name_scope(_parent(op) + scope):
+            with self.rewrite.beside(beside, device), tf.compat.v1.name_scope(_parent(op) + scope):
                 self.built[shared] = build()
         return self.built[shared]
 
@@ -202,6 +221,13 @@ def _marked(
     quantized = build(entry, request)
     mark(quantized.output.op, output_role)
     return quantized
+
+
+def _read(tensor: tf.Tensor) -> tf.Tensor:
+    """The value of `tensor`, which may be a variable's resource."""
+    if tensor.dtype != tf.resource:
+        return tensor
+    return tf.raw_ops.ReadVariableOp(resource=tensor, dtype=tf.float32)
 
 
 def _parent(op: tf.Operation) -> str:

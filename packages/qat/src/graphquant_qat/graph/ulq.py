@@ -47,12 +47,12 @@ def build_ulq(values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
         output = tf.quantization.fake_quant_with_min_max_vars(
             values, low, high, num_bits=grid.bits, name="FakeQuantWithMinMaxVars"
         )
-    # The factors come from the variables alone: reading them must not need any data.
-    if searched:
+    # The factors come from the variables alone: reading them needs no data and no cond.
+    with tf.control_dependencies(None):
         low, high = _with_zero(stored_low, stored_high, grid.levels)
-    scale = tf.divide(high - low, grid.levels, name="scale")
-    # As the kernel nudges: the zero point is rounded half up, counted from the grid's minimum.
-    offset = tf.cast(tf.floor(-low / scale + 0.5), tf.int32) + grid.minimum
+        scale = tf.divide(high - low, grid.levels, name="scale")
+        # As the kernel nudges: the zero point is rounded half up, counted from the minimum.
+        offset = tf.cast(tf.floor(-low / scale + 0.5), tf.int32) + grid.minimum
     return FakeQuantized(output, scale, offset, grid, calibrated)
 
 
@@ -62,7 +62,7 @@ def _with_zero(low: tf.Tensor | None, high: tf.Tensor, levels: int) -> tuple[tf.
     with high.graph.gradient_override_map(bounded):
         high = tf.maximum(high, levels * FLOAT32_EPSILON, name="clip_max")
         if low is None:
-            return tf.constant(0.0, name="clip_min"), high
+            return tf.zeros_like(high, name="clip_min"), high
         return tf.minimum(low, 0.0, name="clip_min"), high
 
 
@@ -75,7 +75,9 @@ def _search(
     batches: int,
 ) -> tuple[tf.Tensor | None, tf.Tensor, tf.Tensor]:
     seen = _variable(key, "ULQ_batches", 0, trainable=False)
-    searching = tf.less(seen, batches, name="searching")
+    with tf.control_dependencies(None):
+        searching = tf.less(seen, batches, name="searching")
+        calibrated = tf.logical_not(searching)
     zero = tf.constant(0.0) if stored_low is None else stored_low
     found_low, found_high = start_range(levels, batches, stored_low is None)(
         values, zero, stored_high, seen
@@ -85,7 +87,7 @@ def _search(
         low = None
         if stored_low is not None:
             low = tf.raw_ops.SelectV2(condition=searching, t=found_low, e=stored_low)
-    return low, high, tf.logical_not(searching)
+    return low, high, calibrated
 
 
 def _variable(key: str, name: str, initial: float, trainable: bool = True) -> tf.Tensor:
@@ -98,4 +100,5 @@ def _variable(key: str, name: str, initial: float, trainable: bool = True) -> tf
         trainable=trainable,
         use_resource=True,
     )
-    return variable.read_value()
+    with tf.control_dependencies(None):
+        return variable.read_value()
