@@ -63,6 +63,7 @@ def deploy(
     Raises:
         UnsupportedLayerError: The channels of a layer stand where Ascend's ops can't have them.
     """
+    _drop_fake_quantizers(editor, outputs, [site for site, _ in layers])
     deployer = _Deployer(editor, frozenset(outputs))
     # First every AscendQuant: it takes what another layer returns, and is redirected with it.
     quants = [deployer.quantize_input(site) for site, _ in layers]
@@ -70,6 +71,17 @@ def deploy(
         deployer.deploy(site, numbers, quant)
         for (site, numbers), quant in zip(layers, quants, strict=True)
     )
+
+
+def _drop_fake_quantizers(
+    editor: GraphDefEditor, outputs: Sequence[str], sites: Sequence[Site]
+) -> None:
+    """Takes the layers' fake quantisers out, whose scopes the deployed nodes are named after."""
+    for site in sites:
+        x = tensor_name(site.activation.name)
+        editor.set_input(site.op.name, site.layer.activation_port, x)
+    weights = {(site.op.name, site.layer.weight_port) for site in sites if site.weight is not None}
+    editor.drop_unneeded(outputs, [(name, port) for name, port in weights if port is not None])
 
 
 class _Deployer:

@@ -85,6 +85,25 @@ class GraphDefEditor:
             candidate = f"{name}_{number}"
         return candidate
 
+    def drop_unneeded(
+        self, outputs: Iterable[str], replaced: Iterable[tuple[str, int]] = ()
+    ) -> None:
+        """Forgets the nodes that `outputs` don't need, so that their names are free.
+
+        Args:
+            outputs: Names of the nodes to keep, with what they need.
+            replaced: (node name, input index) of inputs that are about to be set anew; what they
+                take now isn't needed for them.
+        """
+        needed = self._needed(outputs, frozenset(replaced))
+        self._nodes = {name: node for name, node in self._nodes.items() if name in needed}
+        for takers in self._takers.values():
+            for taker in takers.keys() - needed:
+                del takers[taker]
+        self._taken_names.clear()
+        for name in self._nodes:
+            self._claim(name)
+
     def graph_def(self, outputs: Iterable[str]) -> tf.compat.v1.GraphDef:
         """The nodes that `outputs` need, without colocation to nodes that are gone."""
         needed = self._needed(outputs)
@@ -97,14 +116,20 @@ class GraphDefEditor:
                 added.attr.pop("_class", None)
         return result
 
-    def _needed(self, outputs: Iterable[str]) -> set[str]:
+    def _needed(
+        self, outputs: Iterable[str], replaced: frozenset[tuple[str, int]] = frozenset()
+    ) -> set[str]:
         needed: set[str] = set()
         waiting = list(outputs)
         while waiting:
             name = waiting.pop()
             if name not in needed:
                 needed.add(name)
-                waiting.extend(_op_name(taken) for taken in self._nodes[name].input)
+                waiting.extend(
+                    _op_name(taken)
+                    for port, taken in enumerate(self._nodes[name].input)
+                    if (name, port) not in replaced
+                )
         return needed
 
     def _claim(self, name: str) -> None:
