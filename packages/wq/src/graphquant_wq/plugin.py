@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from graphquant_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import tensorflow as tf
 
+    from graphquant_core.grid import Grid
     from graphquant_core.quantizers import FakeQuantized, QuantizerRequest, WeightQuantizer
 
 
@@ -18,13 +21,33 @@ class MaxAbs:
     name = "max_abs"
 
     def build(self, weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
-        """See `graphquant_wq.strategies.max_abs.build_max_abs`."""
-        from graphquant_wq.strategies.max_abs import build_max_abs
+        """See `graphquant_wq.strategies.live_range.build_max_abs`."""
+        from graphquant_wq.strategies.live_range import build_max_abs
 
         return build_max_abs(weight, request)
 
 
+class LiveRange:
+    """The live range of each group, of weights that are clipped once to their best range."""
+
+    name = "live_range"
+    asymmetric = True
+
+    def build(self, weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+        """See `graphquant_wq.strategies.live_range`."""
+        from graphquant_wq.strategies.live_range import build_max_abs, build_min_max
+
+        build = build_max_abs if request.grid.narrow else build_min_max
+        return build(weight, request)
+
+    def clip(self, rows: npt.NDArray[np.float32], grid: Grid) -> npt.NDArray[np.float32]:
+        """See `graphquant_wq.mse_range.clip_to_best`."""
+        from graphquant_wq.mse_range import clip_to_best
+
+        return clip_to_best(rows, grid)
+
+
 @hookimpl
 def graphquant_weight_quantizers() -> list[WeightQuantizer]:
-    """``max_abs``."""
-    return [MaxAbs()]
+    """``max_abs`` and ``live_range``."""
+    return [MaxAbs(), LiveRange()]

@@ -1,0 +1,34 @@
+"""Conversion to MNN: compression parameters, the real converter, and what it made of a weight.
+
+What looks into a graph stands in modules of its own, which import TensorFlow: `layers`,
+`op_names` and `verify`.
+"""
+
+from __future__ import annotations
+
+from graphquant_export.mnn.codes import MnnWeight, mnn_quantize
+from graphquant_export.mnn.command import ConverterCommand
+from graphquant_export.mnn.compress_params import (
+    LayerParams,
+    read_compress_params,
+    save_compress_params,
+)
+from graphquant_export.mnn.convert import convert
+from graphquant_export.mnn.grouping import Grouping, mnn_grouping
+from graphquant_export.mnn.model_file import MnnLayer, read_mnn_layers
+from graphquant_export.mnn.runtime import run_mnn_model
+
+__all__ = [
+    "ConverterCommand",
+    "Grouping",
+    "LayerParams",
+    "MnnLayer",
+    "MnnWeight",
+    "convert",
+    "mnn_grouping",
+    "mnn_quantize",
+    "read_compress_params",
+    "read_mnn_layers",
+    "run_mnn_model",
+    "save_compress_params",
+]

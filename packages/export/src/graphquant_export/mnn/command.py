@@ -1,0 +1,51 @@
+"""The command line of MNN's converter, as data."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+import attrs
+
+PROGRAM = "import sys, _tools; _tools.mnnconvert(sys.argv[1:])"
+"""Runs the converter without importing `MNN.tools`, which would install a package and report."""
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path)
+
+
+@attrs.frozen
+class ConverterCommand:
+    """The arguments that convert one frozen graph.
+
+    The compression parameters say everything about the quantisation; layers that they don't name
+    stay float. So neither ``--weightQuantBits`` nor ``--weightQuantAsymmetric`` is needed, whose
+    defaults have changed between versions of MNN.
+
+    Attributes:
+        model_file: The frozen graph.
+        mnn_file: The model to write.
+        params_file: The compression parameters; ``None`` converts without quantising.
+    """
+
+    model_file: str = attrs.field(converter=_text)
+    mnn_file: str = attrs.field(converter=_text)
+    params_file: str | None = attrs.field(default=None, converter=attrs.converters.optional(_text))
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What follows the program's name."""
+        given = ["-f", "TF", "--modelFile", self.model_file, "--MNNModel", self.mnn_file]
+        given += ["--bizCode", "MNN"]
+        if self.params_file is not None:
+            given += ["--compressionParamsFile", self.params_file]
+        return tuple(given)
+
+    def __str__(self) -> str:
+        """A command line for a shell, with the converter of the wheel ``MNN``.
+
+        It goes past the wheel's console script ``mnnconvert``, which installs a package and
+        reports to the vendor.
+        """
+        return shlex.join(["python", "-c", PROGRAM, "mnnconvert", *self.arguments])

@@ -1,0 +1,155 @@
+"""Compression parameters of a quantised model: what MNN's converter is told of each layer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from graphquant_core.exceptions import BitsError, ModelFileError
+from graphquant_core.files import check_writable, read_bytes, write_whole
+from graphquant_export.mnn.compress_schema import messages
+from graphquant_export.mnn.wire import join_fields, split_fields
+
+MIN_BITS, MAX_BITS = 2, 8
+VERSION = "0.0.0"
+_ALGO_FIELD, _QUANTIZE = 2, 0
+
+
+def _check_bits(_: Any, __: Any, bits: Any) -> None:
+    if not isinstance(bits, int) or isinstance(bits, bool) or not MIN_BITS <= bits <= MAX_BITS:
+        raise BitsError(f"bits ({bits!r}) must be an integer from {MIN_BITS} to {MAX_BITS}")
+
+
+@attrs.frozen
+class LayerParams:
+    """How MNN quantises the weight of one of its ops.
+
+    Attributes:
+        op_name: Name of the op in MNN.
+        bits: 2 to 8.
+        asymmetric: Whether a group has a minimum of its own.
+        block_size: Input channels of a group; 0 for one group per output channel.
+
+    Raises:
+        BitsError: `bits` is not an integer from 2 to 8.
+    """
+
+    op_name: str
+    bits: int = attrs.field(validator=_check_bits)
+    asymmetric: bool
+    block_size: int = 0
+
+
+def save_compress_params(
+    filename: str | os.PathLike[str],
+    layers: Iterable[LayerParams],
+    append: bool = False,
+    mnn_uuid: str | None = None,
+) -> None:
+    """Writes `layers` to `filename`: JSON when it ends in ``.json``, else protobuf.
+
+    Args:
+        filename: The file.
+        layers: The layers, in the order in which they are written.
+        append: Whether `filename` exists and what it holds is kept: other algorithms, such as a
+            pruner's, byte for byte; an older quantisation is replaced.
+        mnn_uuid: Identity that the model gets; MNN draws one at random by default.
+
+    Raises:
+        ModelFileError: `append` is true and the file is missing or broken. It is not touched.
+        FileWriteError: `filename` can't be written.
+    """
+    check_writable(filename, "filename")
+    algo = _quantization(layers)
+    if os.fspath(filename).endswith(".json"):
+        write_whole(filename, _as_json(filename, algo, append, mnn_uuid))
+    else:
+        write_whole(filename, _as_bytes(filename, algo, append, mnn_uuid))
+
+
+def read_compress_params(filename: str | os.PathLike[str]) -> tuple[LayerParams, ...]:
+    """The layers whose weights `filename` quantises.
+
+    Raises:
+        ModelFileError: The file is missing or broken.
+    """
+    content = read_bytes(filename, "filename")
+    pipeline = messages()["Pipeline"]()
+    if os.fspath(filename).endswith(".json"):
+        _parse(filename, lambda: json_format.Parse(content, pipeline))
+    else:
+        _parse(filename, lambda: pipeline.ParseFromString(content))
+    return tuple(
+        LayerParams(layer.op_name, weight.bits, weight.asymmetric, max(weight.block_size, 0))
+        for algo in pipeline.algo
+        if algo.type == _QUANTIZE
+        for layer in algo.quant_params.layer
+        for weight in layer.weight[:1]
+    )
+
+
+def _quantization(layers: Iterable[LayerParams]) -> Any:
+    algo: Any = messages()["CompressionAlgo"](type=_QUANTIZE)
+    algo.quant_params.round_mode = 1
+    for layer in layers:
+        added = algo.quant_params.layer.add(op_name=layer.op_name)
+        added.weight.add(
+            name=layer.op_name,
+            bits=layer.bits,
+            asymmetric=layer.asymmetric,
+            block_size=layer.block_size,
+        )
+    return algo
+
+
+def _as_bytes(
+    filename: str | os.PathLike[str], algo: Any, append: bool, mnn_uuid: str | None
+) -> bytes:
+    added = algo.SerializeToString(deterministic=True)
+    if not append:
+        pipeline = messages()["Pipeline"](version=VERSION, mnn_uuid=mnn_uuid)
+        return bytes(pipeline.SerializeToString()) + join_fields([(_ALGO_FIELD, added)])
+    content = read_bytes(filename, "filename")
+    _parse(filename, lambda: messages()["Pipeline"]().ParseFromString(content))
+    kept = b"".join(
+        raw
+        for number, raw, value in split_fields(content)
+        if number != _ALGO_FIELD
+        or messages()["CompressionAlgo"].FromString(value).type != _QUANTIZE
+    )
+    return kept + join_fields([(_ALGO_FIELD, added)])
+
+
+def _as_json(
+    filename: str | os.PathLike[str], algo: Any, append: bool, mnn_uuid: str | None
+) -> str:
+    added = json_format.MessageToDict(algo, preserving_proto_field_name=True)
+    added = {"type": "QUANTIZE", **added}
+    document: dict[str, Any] = {"version": VERSION, "algo": []}
+    if mnn_uuid is not None:
+        document["mnn_uuid"] = mnn_uuid
+    if append:
+        content = read_bytes(filename, "filename")
+        _parse(filename, lambda: json_format.Parse(content, messages()["Pipeline"]()))
+        document = json.loads(content)
+    others = [entry for entry in document.get("algo", []) if not _quantizes(entry)]
+    return json.dumps({**document, "algo": [*others, added]}, indent=2) + "\n"
+
+
+def _quantizes(entry: dict[str, Any]) -> bool:
+    return entry.get("type", "QUANTIZE") in ("QUANTIZE", _QUANTIZE)
+
+
+def _parse(filename: str | os.PathLike[str], parse: Any) -> None:
+    try:
+        parse()
+    except (DecodeError, json_format.ParseError, UnicodeError, RecursionError) as error:
+        raise ModelFileError(
+            f'filename ("{os.fspath(filename)}") holds no compression parameters of MNN: {error}'
+        ) from error

@@ -1,0 +1,99 @@
+"""Which ops of a graph MNN's converter quantises, and which it doesn't or converts wrongly."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import attrs
+import tensorflow as tf
+
+from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.graph.control_flow import control_flow_context
+from graphquant_core.handler import LayerHandler, full_shape, text_attribute
+from graphquant_core.layer import Layer, Skip
+from graphquant_core.plan import Plan
+from graphquant_core.registry import Registry, load_registry
+
+QUANTIZED_TYPES = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul")
+
+
+def plan_for_mnn(
+    graph: tf.Graph, registry: Registry | None = None, view: GraphView | None = None
+) -> Plan:
+    """Every op of `graph` with a weight: a Layer that MNN quantises, or a Skip with its reason.
+
+    Args:
+        graph: The graph; nothing in it is changed.
+        registry: Where handlers come from; the installed plugins by default.
+        view: A view of `graph` made before, to save making one.
+
+    Raises:
+        PluginError: A handler raised, or its description doesn't fit the op.
+    """
+    known = registry or load_registry()
+    described: dict[str, LayerHandler] = {**known.handlers, "MatMul": _MatMulHandler()}
+    handlers = {op_type: _MnnHandler(handler) for op_type, handler in described.items()}
+    plan = plan_graph(graph, attrs.evolve(known, handlers=MappingProxyType(handlers)), view)
+    return Plan(tuple(row for row in plan.rows if isinstance(row, Skip) or row.weight_source))
+
+
+class _MnnHandler:
+    """What `handler` says, as far as MNN's converter follows it."""
+
+    def __init__(self, handler: LayerHandler) -> None:
+        self.name = handler.name
+        self.op_types = handler.op_types
+        self._handler = handler
+
+    def describe(self, op: tf.Operation) -> Layer | Skip:
+        described = self._handler.describe(op)
+        if isinstance(described, Skip) or described.weight_port is None:
+            return described
+        reason = _limit(op, described)
+        return Skip(op.name, op.type, reason) if reason else attrs.evolve(described, advice=())
+
+
+class _MatMulHandler:
+    """MatMul with its weight on the right, transposed or not."""
+
+    name = "MatMul"
+    op_types = frozenset({"MatMul"})
+
+    def describe(self, op: tf.Operation) -> Layer | Skip:
+        if op.get_attr("transpose_a"):
+            return Skip(
+                op.name, op.type, "transpose_a (True): MNN's converter makes a wrong model of it"
+            )
+        shape = full_shape(op.inputs[1])
+        if shape is None:
+            return Skip(op.name, op.type, "the shape of its second input is not static")
+        return Layer(
+            op.name,
+            op.type,
+            activation_port=0,
+            weight_port=1,
+            weight_shape=shape,
+            weight_channel_axes=(0,) if op.get_attr("transpose_b") else (1,),
+            output_channel_axis=1,
+            input_channels=shape[1 if op.get_attr("transpose_b") else 0],
+        )
+
+
+def _limit(op: tf.Operation, layer: Layer) -> str | None:
+    """Why MNN doesn't quantise `op`, or converts it wrongly."""
+    if op.type not in QUANTIZED_TYPES:
+        return f"MNN quantises the weights of {', '.join(QUANTIZED_TYPES)} only"
+    if control_flow_context(op) is not None:
+        return "it is inside a while loop or a cond, which MNN's converter does not take"
+    if op.type == "MatMul":
+        return None
+    if layer.data_format == "NCHW":
+        return "data_format (NCHW): MNN's converter makes a wrong model of it; use NHWC"
+    if text_attribute(op, "padding") == "EXPLICIT":
+        return "padding (EXPLICIT): MNN's converter takes it for SAME; use tf.pad and padding VALID"
+    shape = layer.weight_shape or ()
+    if op.type == "DepthwiseConv2dNative" and shape[3] != 1:
+        return f"channel multiplier ({shape[3]}): MNN leaves depthwise weights float unless it is 1"
+    if op.type == "DepthwiseConv2dNative" and shape[2] == 1:
+        return "one input channel: MNN leaves the weight of such a depthwise convolution float"
+    return None

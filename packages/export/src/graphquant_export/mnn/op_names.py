@@ -1,0 +1,74 @@
+"""Names that MNN's converter gives the layers of a TensorFlow graph."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from graphquant_core.graph import GraphView
+from graphquant_core.graph.affine import ADDING_TYPES
+from graphquant_core.handler import static_shape
+from graphquant_core.layer import Layer
+
+# Ops that stand between a layer and its bias without keeping MNN from merging the two.
+_BETWEEN = {
+    "Conv2D": frozenset({"Identity", "BatchToSpaceND", "Squeeze"}),
+    "DepthwiseConv2dNative": frozenset({"Identity", "BatchToSpaceND", "Squeeze"}),
+    "Conv2DBackpropInput": frozenset({"Identity"}),
+    "MatMul": frozenset({"Identity"}),
+}
+
+
+def mnn_op_names(view: GraphView, layer: Layer) -> tuple[str, ...]:
+    """Names of the MNN ops that `layer` becomes: one, or one for each group of a grouped Conv2D.
+
+    MNN merges a bias into its layer, which then has the bias op's name. A batch norm, an
+    activation function or a factor leaves the name as it is. A MatMul becomes a convolution
+    called ``<name>__matmul_converted``.
+
+    Args:
+        view: View of the frozen graph, or of the live graph before its gradients are built.
+        layer: A layer of that graph.
+
+    Source: MNN 3.6.1, from what it made of each pattern.
+    """
+    name = _name_with_bias(view, layer)
+    if layer.op_type == "MatMul":
+        return (f"{name}__matmul_converted",)
+    groups = conv_groups(layer)
+    if groups == 1:
+        return (name,)
+    return tuple(f"{name}__group__{index}" for index in range(groups))
+
+
+def conv_groups(layer: Layer) -> int:
+    """Groups of a grouped Conv2D, 1 for every other layer."""
+    if layer.op_type != "Conv2D" or layer.input_channels is None or layer.weight_shape is None:
+        return 1
+    return layer.input_channels // layer.weight_shape[2]
+
+
+def _name_with_bias(view: GraphView, layer: Layer) -> str:
+    op = view.graph.get_operation_by_name(layer.name)
+    tensor: tf.Tensor = op.outputs[0]
+    while True:
+        consumers = view.consumers(tensor)
+        if len(consumers) != 1:
+            return layer.name
+        taker, port = consumers[0]
+        if _is_bias(view, layer, taker, port):
+            return str(taker.name)
+        if taker.type not in _BETWEEN[layer.op_type]:
+            return layer.name
+        tensor = taker.outputs[0]
+
+
+def _is_bias(view: GraphView, layer: Layer, op: tf.Operation, port: int) -> bool:
+    if op.type != "BiasAdd" and op.type not in ADDING_TYPES:
+        return False
+    if port != 0 and layer.op_type != "MatMul":
+        return False
+    other = op.inputs[1 - port]
+    shape = static_shape(other)
+    if view.depends_on_data(other) or not shape:
+        return False
+    return shape[-1] == layer.output_channels and all(size == 1 for size in shape[:-1])

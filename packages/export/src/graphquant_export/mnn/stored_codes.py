@@ -1,0 +1,86 @@
+"""Decodes the bytes in which MNN stores the codes of a weight."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from graphquant_core.exceptions import ModelFileError
+
+DENSE, SPARSE, PLAIN = 1, 2, 4
+"""Values of IDSTQuan.type: packed codes, positions and codes of what isn't zero, int8."""
+
+
+def decode_codes(
+    buffer: npt.NDArray[np.uint8],
+    kind: int,
+    wide_shape: bool,
+    zero: npt.NDArray[np.int8],
+    size: int,
+) -> npt.NDArray[np.int8]:
+    """The codes in `buffer`, int8 ``[G, n]``.
+
+    Args:
+        buffer: IDSTQuan.buffer.
+        kind: IDSTQuan.type.
+        wide_shape: IDSTQuan.shapeInt32.
+        zero: int8 ``[G]``, the code that stands for 0.0, which the sparse form leaves out.
+        size: Weights in a group, for the plain form, which holds no shape.
+
+    Raises:
+        ModelFileError: The bytes are not of that form.
+
+    Source: IDSTEncoder.hpp of MNN 3.6.1.
+    """
+    data = buffer.tobytes()
+    try:
+        if kind == PLAIN:
+            return np.frombuffer(data, np.int8).reshape(-1, size)
+        shape, position = _shape(data, wide_shape)
+        if kind == DENSE:
+            known, position = _known_codes(data, position)
+            return known[_packed(data, position, shape[0] * shape[1], len(known))].reshape(shape)
+        if kind == SPARSE:
+            return _sparse(data, position, shape, zero)
+    except (struct.error, IndexError, ValueError) as error:
+        raise ModelFileError(f"the codes of a weight cannot be decoded: {error}") from error
+    raise ModelFileError(f"the codes of a weight are stored in an unknown form (type {kind})")
+
+
+def _shape(data: bytes, wide: bool) -> tuple[tuple[int, int], int]:
+    if data[0] != 2:
+        raise ValueError(f"{data[0]} dimensions instead of 2")
+    groups, size = struct.unpack_from("<2I" if wide else "<2H", data, 1)
+    return (groups, size), 9 if wide else 5
+
+
+def _known_codes(data: bytes, position: int) -> tuple[npt.NDArray[np.int8], int]:
+    count = data[position] or 256
+    start = position + 1
+    return np.frombuffer(data, np.int8, count, start), start + count
+
+
+def _packed(data: bytes, position: int, count: int, known: int) -> npt.NDArray[np.int64]:
+    """`count` numbers of as many bits as `known` different ones need, highest bit first."""
+    return _bit_fields(data, position, count, max((known - 1).bit_length(), 1))
+
+
+def _bit_fields(data: bytes, position: int, count: int, width: int) -> npt.NDArray[np.int64]:
+    length = (count * width + 7) // 8
+    bits = np.unpackbits(np.frombuffer(data, np.uint8, length, position), count=count * width)
+    weights = 1 << np.arange(width - 1, -1, -1)
+    return np.asarray(bits.reshape(count, width) @ weights, np.int64)
+
+
+def _sparse(
+    data: bytes, position: int, shape: tuple[int, int], zero: npt.NDArray[np.int8]
+) -> npt.NDArray[np.int8]:
+    stored, width = struct.unpack_from("<IB", data, position)
+    steps = _bit_fields(data, position + 5, stored, width)
+    known, position = _known_codes(data, position + 5 + (stored * width + 7) // 8)
+    codes = known[_packed(data, position, stored, len(known))]
+    dense = np.repeat(zero, shape[1])
+    dense[np.cumsum(steps)] = codes
+    return dense.reshape(shape)

@@ -1,0 +1,1 @@
+"""The graph side of weight quantisation: inserting, starting, pruning and stripping."""

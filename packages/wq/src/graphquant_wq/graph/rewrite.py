@@ -1,0 +1,83 @@
+"""Fake quantisation into a graph, once; a stripped graph takes its own up again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from graphquant_core.exceptions import ConfigError, NoLayersError
+from graphquant_core.graph import GraphView, Rewrite
+from graphquant_core.graph.guards import check_extensible, first_gradient_op
+from graphquant_core.layer import Skip
+from graphquant_core.plan import Plan
+from graphquant_core.registry import load_registry
+from graphquant_export.mnn.layers import plan_for_mnn
+from graphquant_wq.graph.insert import insert_fake_weights
+from graphquant_wq.graph.records import GraphRecord, QuantizedWeight, keep_record, record_of
+from graphquant_wq.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def quantize_graph(graph: tf.Graph, settings: Settings) -> GraphRecord:
+    """Fake-quantise the weights of `graph` as `settings` say; all of them or none.
+
+    A graph whose gradients go through the fake quantisation of an earlier call takes that up
+    again, and so does one that was not stripped: then `settings` must be the same.
+
+    Raises:
+        NoLayersError: The graph has no layer that MNN quantises.
+        UnknownNameError: A pattern names no layer, or the strategy isn't registered.
+        ConfigError: The graph was quantised with other settings.
+        GraphStateError: The graph has gradients, is finalised, or a session on it is open.
+    """
+    view = GraphView(graph)
+    old = record_of(graph)
+    if old is not None and (not old.stripped or first_gradient_op(view) is not None):
+        return _taken_up(graph, old, settings)
+    with Rewrite(graph, view) as rewrite:
+        if old is not None:
+            connect(rewrite, old.weights.values(), quantized=False)
+        plan = plan_for_mnn(graph, view=view)
+        if not plan.layers:
+            raise NoLayersError(f"graph has no layer that MNN quantises{_reasons(plan)}")
+        settings.check_names(plan)
+        found = insert_fake_weights(rewrite, plan, settings, load_registry())
+        weights = {name: row for name, row in found.items() if isinstance(row, QuantizedWeight)}
+        skips = {name: row for name, row in found.items() if isinstance(row, Skip)}
+        plan = Plan(tuple(skips.get(row.name, row) for row in plan.rows))
+        if not weights:
+            raise NoLayersError(f"graph has no layer left to quantise{_reasons(plan)}")
+        record = GraphRecord(settings, plan, weights)
+    keep_record(graph, record)
+    logger.info("the weights of %d layers of the graph are fake-quantised", len(weights))
+    return record
+
+
+def connect(rewrite: Rewrite, weights: Iterable[QuantizedWeight], quantized: bool) -> None:
+    """Lets each layer take its weight on the grid, or as it was before."""
+    for weight in weights:
+        op = rewrite.graph.get_operation_by_name(weight.layer.name)
+        assert weight.layer.weight_port is not None
+        name = weight.output if quantized else weight.weight
+        rewrite.redirect(op, weight.layer.weight_port, rewrite.graph.get_tensor_by_name(name))
+
+
+def _taken_up(graph: tf.Graph, record: GraphRecord, settings: Settings) -> GraphRecord:
+    if record.settings != settings:
+        raise ConfigError(
+            f"graph was quantised with other settings ({record.settings}) than these ({settings}), "
+            "and its gradients belong to them: build a new graph"
+        )
+    if record.stripped:
+        with Rewrite(graph, check=check_extensible) as rewrite:
+            connect(rewrite, record.weights.values(), quantized=True)
+        record.stripped = False
+    return record
+
+
+def _reasons(plan: Plan) -> str:
+    shown = [f'"{skip.name}" ({skip.op_type}): {skip.reason}' for skip in plan.skips[:5]]
+    return ": " + "; ".join(shown) if shown else ", nor any op of a supported type"

@@ -1,0 +1,132 @@
+"""mnncompress' `strip_wq_ops`: the layers take constants on the grid, ready to be frozen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.exceptions import ConfigError, GraphStateError, RangeError
+from graphquant_core.graph import Rewrite
+from graphquant_core.graph.guards import check_extensible
+from graphquant_export.mnn import mnn_quantize
+from graphquant_wq.graph.records import GraphRecord, QuantizedWeight, record_of
+
+v1 = tf.compat.v1
+logger = logging.getLogger(__name__)
+
+Float32Array = npt.NDArray[np.float32]
+
+_OFF_GRID = 1e-3
+"""Steps that a weight may lie off the grid that MNN derives from the quantised weights."""
+
+
+def strip_wq_ops(
+    graph: tf.Graph | None = None, *, session: tf.compat.v1.Session | None = None
+) -> None:
+    """Replace the fake quantisation of `graph` by constants that hold the weights on the grid.
+
+    Afterwards ``convert_variables_to_constants(sess, sess.graph_def, outputs)`` gives a graph
+    whose weights MNN's converter quantises to themselves. The user's variables stay as they are:
+    a checkpoint that is saved now can be trained on. A session that is open goes on computing
+    with the fake quantisation, which gives the same results.
+
+    The constants hold the weights of this moment. What is restored or trained afterwards is not
+    in them: make a `WeightQuantizer` for the graph again to go on, then strip again.
+
+    Args:
+        graph: The graph; the default one when ``None``.
+        session: Session with the weights; by default the last one that `WeightQuantizer.init` or
+            `update` saw. It must still be open.
+
+    Raises:
+        ConfigError: No `WeightQuantizer` was made for `graph`.
+        GraphStateError: `WeightQuantizer.init` was not called, the session is closed, or the
+            graph is finalised. The graph is as before.
+        RangeError: A strategy's weights are not on a grid that MNN derives; names the layer.
+    """
+    graph = v1.get_default_graph() if graph is None else graph
+    record = record_of(graph) if isinstance(graph, tf.Graph) else None
+    if record is None:
+        raise ConfigError(f"graph ({graph!r}): no WeightQuantizer was made for it")
+    if record.stripped:
+        logger.info("the graph is stripped already")
+        return
+    values = _values(graph, record, session)
+    constants = {
+        name: on_mnn_grid(weight, values, name in (record.zeros or ()))
+        for name, weight in record.weights.items()
+    }
+    with Rewrite(graph, check=check_extensible) as rewrite:
+        _connect_constants(rewrite, record.weights, constants)
+    record.stripped = True
+    logger.info("%d layers of the graph take weights on the grid", len(constants))
+
+
+def on_mnn_grid(
+    weight: QuantizedWeight, values: Mapping[str, Float32Array], keeps_zero: bool
+) -> Float32Array:
+    """The weight that `values` has on a grid, as the numbers that MNN stores for it.
+
+    Args:
+        weight: The weight.
+        values: Values of its tensors, by name.
+        keeps_zero: Whether its grid is the symmetric one.
+
+    Raises:
+        RangeError: MNN would derive another grid from them.
+    """
+    settings = weight.settings_with_zero() if keeps_zero else weight.settings
+    factor = None if weight.factor is None else values[weight.factor]
+    rows = weight.folded_rows(values[weight.output], factor)
+    stored = mnn_quantize(rows, settings.bits, settings.asymmetric)
+    difference = np.abs(stored.values() - rows)
+    off = difference > _OFF_GRID * stored.scale[:, None] + np.float32(1e-6)
+    if off.any():
+        raise RangeError(
+            f'layer "{weight.layer.name}": strategy "{settings.strategy}" leaves '
+            f"{np.count_nonzero(off)} of {rows.size} weights off the grid of {settings.bits} bits "
+            "that MNN derives from them"
+        )
+    return weight.unfolded(stored.values(), factor)
+
+
+def _values(graph: tf.Graph, record: GraphRecord, session: Any) -> Mapping[str, Float32Array]:
+    if record.zeros is None:
+        raise GraphStateError(
+            "WeightQuantizer.init(sess) was not called, so that the weights are not known: call it "
+            "after the variables are restored"
+        )
+    session = record.session() if session is None else session
+    if session is None:
+        raise GraphStateError(
+            "the session with the weights is gone: call strip_wq_ops() while it is open, or give "
+            "one as session="
+        )
+    names = record.tensors("output", "factor")
+    try:
+        found = session.run([graph.get_tensor_by_name(name) for name in names])
+    except (RuntimeError, tf.errors.FailedPreconditionError) as error:
+        raise GraphStateError(
+            f"the session cannot give the weights ({error}): call strip_wq_ops() while it is open, "
+            "or give one as session="
+        ) from error
+    return dict(zip(names, found, strict=True))
+
+
+def _connect_constants(
+    rewrite: Rewrite, weights: Mapping[str, QuantizedWeight], values: Mapping[str, Float32Array]
+) -> None:
+    built: dict[str, tf.Tensor] = {}
+    for name, weight in weights.items():
+        op = rewrite.graph.get_operation_by_name(name)
+        if weight.output not in built:
+            scope = weight.output.partition(":")[0].rpartition("/")[0]
+            with rewrite.beside(op), v1.name_scope(f"{scope}/"):
+                built[weight.output] = tf.constant(values[name], name="on_grid")
+        assert weight.layer.weight_port is not None
+        rewrite.redirect(op, weight.layer.weight_port, built[weight.output])

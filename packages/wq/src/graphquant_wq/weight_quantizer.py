@@ -1,0 +1,232 @@
+"""mnncompress' `WeightQuantizer`: weight-only quantisation of a live graph."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.exceptions import ConfigError, GraphStateError
+from graphquant_core.graph import GraphView
+from graphquant_core.graph.guards import first_gradient_op
+from graphquant_core.plan import Plan
+from graphquant_core.registry import load_registry
+from graphquant_export.mnn import ConverterCommand, LayerParams, save_compress_params
+from graphquant_wq.graph.rewrite import quantize_graph
+from graphquant_wq.graph.start import check_weights, clipped, has_pruned_zeros
+from graphquant_wq.graph.variables import masked_update, plain_variable, set_variables
+from graphquant_wq.settings import checked_settings
+
+v1 = tf.compat.v1
+logger = logging.getLogger(__name__)
+
+
+class WeightQuantizer:
+    """Fake-quantises the weights of `graph` in place, as MNN's converter will quantise them.
+
+    Make it after the forward pass and before the optimizer. It adds nothing that a
+    ``tf.compat.v1.train.Saver`` saves, so that a Saver made last still restores a float
+    checkpoint.
+
+    Args:
+        graph: The graph; the default one when ``None``.
+        bits: Bits of every weight, 2 to 8.
+        debug_info: Whether to print the plan: every layer, and why those that stay float do.
+        asymmetric: Whether a group has a minimum of its own; by default as `strategy` prefers.
+        strategy: Name of the weight strategy.
+        layer_bits: Other bits by layer name or pattern (``"block1/*"``); the last that fits counts.
+        skip_layers: Names or patterns of layers that stay float.
+        block_size: Input channels that share a scale, at least 16; 0 for all of them.
+        start: Whether `init` clips the weights to the range that their grid fits best: ``"auto"``
+            does in a graph that has gradients, ``"mse"`` always, ``"keep"`` never. Say ``"keep"``
+            to go on training from a checkpoint that was trained with a quantiser.
+        keep_zeros: Whether weights that are zero at `init` stay zero, as in a pruned model.
+
+    Raises:
+        ConfigError, BitsError, UnknownNameError: An argument has a wrong value.
+        NoLayersError: The graph has no layer that MNN quantises; says why.
+        GraphStateError: The graph has gradients, is finalised, or a session on it is open.
+        After any of them the graph is as before.
+    """
+
+    def __init__(
+        self,
+        graph: tf.Graph | None = None,
+        bits: int = 8,
+        debug_info: bool = False,
+        *,
+        asymmetric: bool | None = None,
+        strategy: str = "live_range",
+        layer_bits: Mapping[str, int] | None = None,
+        skip_layers: Iterable[str] = (),
+        block_size: int = 0,
+        start: str = "auto",
+        keep_zeros: bool = True,
+    ) -> None:
+        if asymmetric is None:
+            chosen = load_registry().weight_quantizer(strategy)
+            asymmetric = bool(getattr(chosen, "asymmetric", False))
+        settings = checked_settings(
+            bits, asymmetric, strategy, layer_bits, skip_layers, block_size, start, keep_zeros
+        )
+        self._graph = v1.get_default_graph() if graph is None else graph
+        if not isinstance(self._graph, tf.Graph):
+            raise ConfigError(f"graph ({type(graph).__name__}) must be a tf.Graph")
+        self._record = quantize_graph(self._graph, settings)
+        if debug_info:
+            print(self.plan)
+
+    @property
+    def plan(self) -> Plan:
+        """Every layer that MNN quantises, and every one that it doesn't with the reason."""
+        return self._record.plan
+
+    def init(self, sess: tf.compat.v1.Session) -> None:
+        """Read the weights in `sess`: note the zeros to keep, and clip where training starts.
+
+        Call it after the variables are initialised or restored, and before training.
+
+        Raises:
+            GraphStateError: Variables of the graph have no value yet.
+            NonFiniteError: A weight is NaN or infinite.
+            ConfigError: `sess` is a session on another graph.
+        """
+        record = self._record
+        self._check_session(sess)
+        values = self._weights(sess)
+        check_weights(record.weights, values)
+        kept = frozenset(
+            name
+            for name, weight in record.weights.items()
+            if record.settings.keep_zeros and has_pruned_zeros(values[weight.weight])
+        )
+        flags = {
+            weight.keeps_zero: np.asarray(name in kept)
+            for name, weight in record.weights.items()
+            if weight.keeps_zero is not None
+        }
+        set_variables(GraphView(self._graph), sess, {**flags, **self._starts(values, kept)})
+        record.zeros = kept
+        record.session = weakref.ref(sess)
+        record.keep_zeros = self._zero_keeper(values, kept)
+
+    def update(self, sess: tf.compat.v1.Session) -> None:
+        """Set kept zeros to zero again. Call it after each training step.
+
+        Raises:
+            GraphStateError: `init` was not called.
+            ConfigError: `sess` is a session on another graph.
+        """
+        self._check_session(sess)
+        self._check_initialized()
+        self._record.session = weakref.ref(sess)
+        if self._record.keep_zeros is not None:
+            sess.run(self._graph.get_operation_by_name(self._record.keep_zeros))
+
+    def compress_params(self) -> tuple[LayerParams, ...]:
+        """How MNN is to quantise each of its ops, by the names that its converter derives.
+
+        Raises:
+            GraphStateError: `init` was not called.
+        """
+        zeros = self._check_initialized()
+        params: list[LayerParams] = []
+        for name, weight in self._record.weights.items():
+            settings = weight.settings_with_zero() if name in zeros else weight.settings
+            params += [
+                LayerParams(op_name, settings.bits, settings.asymmetric, settings.block_size)
+                for op_name in weight.mnn_names
+            ]
+        return tuple(params)
+
+    def save_compress_params(
+        self, filename: str | os.PathLike[str], append: bool = False
+    ) -> ConverterCommand:
+        """Write what MNN's converter has to know: JSON if `filename` ends in ``.json``.
+
+        Args:
+            filename: The file.
+            append: Whether `filename` holds entries, such as a pruner's, that are kept.
+
+        Returns:
+            The converter's command line for a ``frozen.pb``; it is logged as well.
+
+        Raises:
+            GraphStateError: `init` was not called.
+            ModelFileError: `append` is true and the file is missing or broken.
+            FileWriteError: `filename` can't be written.
+        """
+        save_compress_params(filename, self.compress_params(), append)
+        command = ConverterCommand("frozen.pb", "model.mnn", filename)
+        logger.info("convert the frozen graph with: %s", command)
+        return command
+
+    def _check_session(self, sess: Any) -> None:
+        if not hasattr(sess, "run") or not hasattr(sess, "graph"):
+            raise ConfigError(f"sess ({type(sess).__name__}) must be a session")
+        if sess.graph is not self._graph:
+            raise ConfigError("sess is a session on another graph than the quantiser's")
+
+    def _check_initialized(self) -> frozenset[str]:
+        if self._record.zeros is None:
+            raise GraphStateError(
+                "WeightQuantizer.init(sess) was not called: call it after the variables are "
+                "restored and before training"
+            )
+        return self._record.zeros
+
+    def _weights(self, sess: tf.compat.v1.Session) -> dict[str, npt.NDArray[np.float32]]:
+        names = self._record.tensors("weight", "factor")
+        try:
+            found = sess.run([self._graph.get_tensor_by_name(name) for name in names])
+        except tf.errors.FailedPreconditionError as error:
+            raise GraphStateError(
+                "WeightQuantizer.init(sess) needs the weights: initialise or restore the "
+                f"variables first ({error.message})"
+            ) from error
+        return dict(zip(names, found, strict=True))
+
+    def _starts(
+        self, values: Mapping[str, npt.NDArray[np.float32]], kept: frozenset[str]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """New values of weight variables, by name."""
+        start = self._record.settings.start
+        view = GraphView(self._graph)
+        if start == "keep" or (start == "auto" and first_gradient_op(view) is None):
+            return {}
+        starts: dict[str, npt.NDArray[Any]] = {}
+        for name, weight in self._record.weights.items():
+            variable = plain_variable(view, self._graph.get_tensor_by_name(weight.weight))
+            if variable is None or variable.name in starts:
+                continue
+            factor = None if weight.factor is None else values[weight.factor]
+            new = clipped(weight, values[weight.weight], factor, name in kept, load_registry())
+            if new is not None:
+                starts[variable.name] = new
+        return starts
+
+    def _zero_keeper(
+        self, values: Mapping[str, npt.NDArray[np.float32]], kept: frozenset[str]
+    ) -> str | None:
+        """Name of the op that sets the zeros of all layers in `kept` to zero again."""
+        view = GraphView(self._graph)
+        masks: dict[str, npt.NDArray[np.bool_]] = {}
+        for name in sorted(kept):
+            weight = self._record.weights[name]
+            variable = plain_variable(view, self._graph.get_tensor_by_name(weight.weight))
+            if variable is None:
+                logger.warning(
+                    'the zeros of layer "%s" are not kept: its weight is no plain variable', name
+                )
+                continue
+            masks[variable.name] = values[weight.weight] == 0
+        if not masks:
+            return None
+        ops = [(self._graph.get_operation_by_name(name), mask) for name, mask in masks.items()]
+        return str(masked_update(self._graph, ops).name)

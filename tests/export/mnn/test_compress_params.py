@@ -1,0 +1,150 @@
+"""Compression parameters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphquant_core.exceptions import BitsError, FileWriteError, ModelFileError
+from graphquant_export.mnn import LayerParams, read_compress_params, save_compress_params
+from graphquant_export.mnn.compress_schema import messages
+from graphquant_export.mnn.wire import join_fields, split_fields
+
+LAYERS = (
+    LayerParams("conv/BiasAdd", 4, True),
+    LayerParams("dw", 8, False),
+    LayerParams("fc__matmul_converted", 2, True, 32),
+)
+
+
+def _pruner() -> Any:
+    algo = messages()["CompressionAlgo"](type=1)
+    algo.prune_params.type = 1
+    algo.prune_params.simd_oc_pruner_params.weight_tensor_names.append("conv/weights")
+    algo.prune_params.simd_oc_pruner_params.prune_ratios.append(0.3)
+    algo.prune_params.simd_oc_pruner_params.oc_blocks.append(4)
+    return algo
+
+
+def _with_unknown_field(pruner: bytes) -> bytes:
+    """What a newer version could write: a field that this schema doesn't have."""
+    return pruner + join_fields([(15, b"not in the schema")])
+
+
+@pytest.mark.parametrize("ending", ["bin", "json"])
+def test_what_is_written_is_read(tmp_path: Path, ending: str) -> None:
+    """Names, bits, modes and block sizes come back, in their order."""
+    path = tmp_path / f"params.{ending}"
+    save_compress_params(path, LAYERS)
+    assert read_compress_params(path) == LAYERS
+
+
+def test_the_same_layers_give_the_same_bytes(tmp_path: Path) -> None:
+    """Nothing in the file is drawn at random."""
+    for name in ("one.bin", "two.bin", "one.json", "two.json"):
+        save_compress_params(tmp_path / name, LAYERS)
+    assert (tmp_path / "one.bin").read_bytes() == (tmp_path / "two.bin").read_bytes()
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_appending_keeps_a_pruners_entry_byte_for_byte(tmp_path: Path) -> None:
+    """Unknown fields, the version and the identity included; the quantisation comes last."""
+    path = tmp_path / "params.bin"
+    pruner = _with_unknown_field(_pruner().SerializeToString())
+    kept = join_fields([(1, b"0.0.0"), (2, pruner), (3, b"some-identity")])
+    path.write_bytes(kept)
+    save_compress_params(path, LAYERS, append=True)
+    assert path.read_bytes().startswith(kept)
+    assert read_compress_params(path) == LAYERS
+
+
+@pytest.mark.parametrize("ending", ["bin", "json"])
+def test_appending_replaces_an_older_quantisation(tmp_path: Path, ending: str) -> None:
+    """The pruner stays, the layers are the new ones only."""
+    path = tmp_path / f"params.{ending}"
+    save_compress_params(path, LAYERS)
+    if ending == "json":
+        document = json.loads(path.read_text())
+        document["algo"].append({"type": "PRUNE", "prune_params": {"type": "SIMD_OC"}})
+        path.write_text(json.dumps(document))
+    else:
+        path.write_bytes(path.read_bytes() + join_fields([(2, _pruner().SerializeToString())]))
+    newer = (LayerParams("other", 3, False),)
+    save_compress_params(path, newer, append=True)
+    assert read_compress_params(path) == newer
+    if ending == "json":
+        assert [entry["type"] for entry in json.loads(path.read_text())["algo"]] == [
+            "PRUNE",
+            "QUANTIZE",
+        ]
+    else:
+        pipeline = messages()["Pipeline"].FromString(path.read_bytes())
+        assert [algo.type for algo in pipeline.algo] == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["params.bin", "params.json"])
+@pytest.mark.parametrize("content", [b"\xff\xff\xff garbage", b"{", b"\x12\x7f"])
+def test_appending_refuses_a_broken_file_and_leaves_it(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    """The error names the file, and the bytes are as before."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=name):
+        save_compress_params(path, LAYERS, append=True)
+    assert path.read_bytes() == content
+
+
+def test_appending_to_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    """A pruner's file that isn't there must not pass unnoticed."""
+    with pytest.raises(ModelFileError, match=r"absent\.bin"):
+        save_compress_params(tmp_path / "absent.bin", LAYERS, append=True)
+    assert not (tmp_path / "absent.bin").exists()
+
+
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """A folder is no file."""
+    with pytest.raises(FileWriteError, match="filename"):
+        save_compress_params(tmp_path, LAYERS)
+
+
+@pytest.mark.parametrize("bits", [1, 9, 4.5, True])
+def test_bits_that_mnn_cannot_store_are_refused(bits: Any) -> None:
+    """Only whole numbers from 2 to 8."""
+    with pytest.raises(BitsError, match="from 2 to 8"):
+        LayerParams("conv", bits, True)
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**29 - 1), st.binary(max_size=300)), max_size=6))
+def test_fields_are_split_where_they_were_joined(fields: list[tuple[int, bytes]]) -> None:
+    """Whole bytes in a row are the message, and numbers and values are those given."""
+    message = join_fields(fields)
+    found = list(split_fields(message))
+    assert b"".join(raw for _, raw, _ in found) == message
+    assert [(number, value) for number, _, value in found] == fields
+
+
+def test_scalar_fields_are_split_too() -> None:
+    """Numbers and fixed-size fields of a message are kept whole."""
+    weight = messages()["WeightParams"](name="w", bits=3, scales=[0.5, 2.0], asymmetric=True)
+    message = weight.SerializeToString()
+    assert b"".join(raw for _, raw, _ in split_fields(message)) == message
+
+
+def test_the_file_needs_no_tensorflow() -> None:
+    """Writing and reading compression parameters starts at once."""
+    program = (
+        "import sys, graphquant_export.mnn as mnn; mnn.save_compress_params; "
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
