@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphquant_core.exceptions import FileWriteError, ModelFileError
-from graphquant_core.files import check_writable, read_bytes, write_whole
+from graphquant_core.files import check_writable, read_bytes, write_together, write_whole
 
 
 @given(data=st.one_of(st.binary(), st.text()))
@@ -49,6 +49,31 @@ def test_an_interrupted_write_leaves_the_old_file_whole(
     if isinstance(interruption, OSError):
         assert str(path) in str(caught.value)
         assert str(caught.value).endswith("No space left on device")
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_files_are_written_together_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """When one of two files can't be written, both old ones stay; otherwise both are new."""
+    paths = [tmp_path / "a", tmp_path / "b"]
+    write_together([(path, "old") for path in paths])
+    calls = []
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(FileWriteError, match=f"{paths[fails_at - 1]}.*No space left"):
+        write_together([(path, "new") for path in paths])
+    assert [path.read_text() for path in paths] == ["old", "old"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    write_together([(path, "new") for path in paths])
+    assert [path.read_text() for path in paths] == ["new", "new"]
 
 
 def test_a_write_keeps_permissions_and_follows_links(tmp_path: Path) -> None:

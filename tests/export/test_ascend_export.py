@@ -371,22 +371,29 @@ def test_an_unwritable_path_is_refused_before_anything_is_done(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_an_interrupted_export_leaves_no_file(layer_model, tmp_path, monkeypatch):
-    """When the second file can't be written, the first one is not left behind."""
+def test_an_interrupted_export_leaves_the_older_pair(layer_model, tmp_path, monkeypatch):
+    """When the second file can't be written, an older pair stays whole and nothing is added."""
     model = layer_model("Conv2D", "bias")
+    artifact = export_ascend(model.graph_def, ["y"], model.record(), tmp_path / "m")
+    before = [path.read_bytes() for path in artifact.paths]
     calls = []
 
-    def fail_the_second_time(path, data):
-        calls.append(path)
+    def fail_the_second_time(descriptor):
+        calls.append(descriptor)
         if len(calls) == 2:
-            raise FileWriteError("no space")
-        path.write_bytes(data)
+            raise OSError("no space")
 
-    monkeypatch.setattr("graphquant_export.ascend.artifact.write_whole", fail_the_second_time)
-    with pytest.raises(FileWriteError, match="no space"):
-        export_ascend(model.graph_def, ["y"], model.record(), tmp_path / "m")
-    assert len(calls) == 2
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("os.fsync", fail_the_second_time)
+    with pytest.raises(FileWriteError, match=r"m_deploy\.pb.*no space"):
+        export_ascend(model.graph_def, ["y"], model.record(scale_d=0.05), tmp_path / "m")
+    assert [path.read_bytes() for path in artifact.paths] == before
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.undo()
+    export_ascend(model.graph_def, ["y"], model.record(scale_d=0.05), tmp_path / "m")
+    assert [path.read_bytes() == old for path, old in zip(artifact.paths, before, strict=True)] == [
+        False,
+        False,
+    ]
 
 
 def test_a_layer_in_a_branch_is_deployed(run):

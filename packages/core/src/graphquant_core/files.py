@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from graphquant_core.exceptions import FileWriteError, ModelFileError
@@ -24,22 +25,47 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
     Raises:
         FileWriteError: the file can't be written; names the path and the system's reason.
     """
-    content = data.encode() if isinstance(data, str) else data
+    write_together([(path, data)])
+
+
+def write_together(files: Iterable[tuple[str | os.PathLike[str], bytes | str]]) -> None:
+    """Writes every (path, data) of `files` as `write_whole` does, all of them or none.
+
+    No file is renamed before every one is on the disk: a full disk leaves the old files whole.
+
+    Raises:
+        FileWriteError: a file can't be written; names its path and the system's reason.
+    """
+    written: list[tuple[Path, Path, str]] = []
     try:
-        _refuse_special_file(path)
-        target = Path(os.path.realpath(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".graphquant-{secrets.token_hex(8)}.tmp"
-        try:
-            _write_synced(temporary, content)
-            with contextlib.suppress(FileNotFoundError):
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-            os.replace(temporary, target)
-        except BaseException:
+        for path, data in files:
+            with _named(path):
+                temporary, target = _prepare(path)
+                written.append((temporary, target, os.fspath(path)))
+                _write_synced(temporary, data.encode() if isinstance(data, str) else data)
+                with contextlib.suppress(FileNotFoundError):
+                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        for temporary, target, name in written:
+            with _named(name):
+                os.replace(temporary, target)
+    finally:
+        for temporary, _, _ in written:
             temporary.unlink(missing_ok=True)
-            raise
-    except FileWriteError:
-        raise
+
+
+def _prepare(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """A free name beside the file that `path` leads to, whose folder is made, and that file."""
+    _refuse_special_file(path)
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.parent / f".graphquant-{secrets.token_hex(8)}.tmp", target
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns what the system refuses into a FileWriteError that names `path`."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise FileWriteError(f'cannot write "{os.fspath(path)}": {_reason(error)}') from error
 

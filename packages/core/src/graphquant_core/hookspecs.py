@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from graphquant_core.exporter import Exporter
     from graphquant_core.handler import LayerHandler
     from graphquant_core.quantizers import ActivationQuantizer, WeightQuantizer
 
@@ -56,8 +57,8 @@ def graphquant_weight_quantizers() -> Iterable[WeightQuantizer]:  # type: ignore
 
 
 @hookspec
-def graphquant_exporters() -> Iterable[Any]:  # type: ignore[empty-body]
-    """Export targets, each with a unique `name`; the contract stands in graphquant-export."""
+def graphquant_exporters() -> Iterable[Exporter]:  # type: ignore[empty-body]
+    """Export targets, each with a unique `name`: `graphquant_core.exporter.Exporter`."""
 
 
 @hookspec

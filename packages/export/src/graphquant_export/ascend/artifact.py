@@ -9,7 +9,7 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.exceptions import FileWriteError
-from graphquant_core.files import check_writable, write_whole
+from graphquant_core.files import check_writable
 from graphquant_export.ascend.deploy import DeployedLayer
 from graphquant_export.ascend.functions import without_ascend_functions
 
@@ -49,17 +49,10 @@ def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path]:
     return paths
 
 
-def write_artifact(quantized: tf.compat.v1.GraphDef, paths: tuple[Path, Path]) -> None:
-    """Writes both files; when one fails, neither is left behind.
-
-    Raises:
-        FileWriteError: A file can't be written.
-    """
+def artifact_files(
+    quantized: tf.compat.v1.GraphDef, paths: tuple[Path, Path]
+) -> list[tuple[Path, bytes]]:
+    """(path, content) of both files, for `write_together`."""
     graphs = (quantized, without_ascend_functions(quantized))
-    try:
-        for path, graph in zip(paths, graphs, strict=True):
-            write_whole(path, graph.SerializeToString(deterministic=True))
-    except FileWriteError:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        raise
+    contents = (graph.SerializeToString(deterministic=True) for graph in graphs)
+    return list(zip(paths, contents, strict=True))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from graphquant_export.ascend.artifact import AscendArtifact, artifact_paths, write_artifact
+from graphquant_core.files import write_together
+from graphquant_export.ascend.artifact import AscendArtifact, artifact_files, artifact_paths
 from graphquant_export.ascend.deploy import DeployedLayer, deploy
 from graphquant_export.ascend.functions import ascend_functions
 from graphquant_export.ascend.layer_integers import layer_integers, needed_tensors
@@ -44,11 +45,11 @@ def export_ascend(
         RecordError: The record doesn't belong to the model.
         BiasOverflowError: A bias doesn't fit into int32.
         ModelFileError: The model is not frozen, or was exported before.
-        FileWriteError: The files can't be written. No error leaves a file behind.
+        FileWriteError: The files can't be written. After any error an older pair is as it was.
     """
     paths = artifact_paths(save_path)
     quantized, layers = quantize_graph(model, outputs, record)
-    write_artifact(quantized, paths)
+    write_together(artifact_files(quantized, paths))
     for path in paths:
         logger.info("The model is saved in %s", path)
     return AscendArtifact(*paths, layers)
