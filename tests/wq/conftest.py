@@ -41,6 +41,11 @@ class SmallModel:
             with tf.control_dependencies(updates):
                 return v1.train.AdamOptimizer(rate).minimize(self.loss)
 
+    def initializer(self) -> tf.Operation:
+        """Gives every global variable its first value."""
+        with self.graph.as_default():
+            return v1.global_variables_initializer()
+
     def freeze(self, session: Any) -> Any:
         """As a user freezes it."""
         return v1.graph_util.convert_variables_to_constants(session, session.graph_def, ["prob"])
@@ -68,11 +73,18 @@ def _norm(x: tf.Tensor, name: str, training: bool) -> tf.Tensor:
 
 
 @pytest.fixture(params=[False, True], ids=["reference variables", "resource variables"])
-def small_model(request: pytest.FixtureRequest) -> Iterator[Callable[..., SmallModel]]:
-    """Builds a SmallModel for training or for inference."""
-    before = v1.resource_variables_enabled()
+def both_kinds_of_variables(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs a test with the two kinds of variables that TensorFlow has."""
     switch = {True: v1.enable_resource_variables, False: v1.disable_resource_variables}
+    before = v1.resource_variables_enabled()
     switch[request.param]()
+    yield
+    switch[before]()
+
+
+@pytest.fixture
+def small_model() -> Callable[..., SmallModel]:
+    """Builds a SmallModel for training or for inference."""
 
     def build(training: bool = True) -> SmallModel:
         with tf.Graph().as_default() as graph:
@@ -96,7 +108,7 @@ def small_model(request: pytest.FixtureRequest) -> Iterator[Callable[..., SmallM
                 padding="SAME",
                 name="up/deconv",
             )
-            y = tf.nn.bias_add(y, weight("up/bias", 6))
+            y = tf.nn.bias_add(y, weight("up/bias", 6), name="up/BiasAdd")
             y = tf.nn.relu(_norm(y, "up/norm", training))
             y = tf.reduce_mean(y, [1, 2])
             y = tf.nn.relu(tf.matmul(y, weight("dense/w", 6, 12), name="dense/MatMul"))
@@ -107,8 +119,7 @@ def small_model(request: pytest.FixtureRequest) -> Iterator[Callable[..., SmallM
             loss = tf.reduce_mean(losses)
         return SmallModel(graph, x, labels, probabilities, loss)
 
-    yield build
-    switch[before]()
+    return build
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from graphquant_export.mnn.verify import compare_weights
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 
-@pytest.mark.usefixtures("mnn")
+@pytest.mark.usefixtures("both_kinds_of_variables", "mnn")
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_the_documented_script_runs_and_mnn_computes_what_was_trained(
     small_model: Callable[..., Any], float_checkpoint: str, tmp_path: Path, bits: int

@@ -12,14 +12,19 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from graphquant_wq.batch_norm import reestimate_batch_norm
     from graphquant_wq.strip import strip_wq_ops
     from graphquant_wq.weight_quantizer import WeightQuantizer
 
-__all__ = ["WeightQuantizer", "__version__", "strip_wq_ops"]
+__all__ = ["WeightQuantizer", "__version__", "reestimate_batch_norm", "strip_wq_ops"]
 
 __version__ = version("graphquant-wq")
 
-_MODULES = {"WeightQuantizer": "weight_quantizer", "strip_wq_ops": "strip"}
+_MODULES = {
+    "WeightQuantizer": "weight_quantizer",
+    "reestimate_batch_norm": "batch_norm",
+    "strip_wq_ops": "strip",
+}
 
 
 def __getattr__(name: str) -> object:
