@@ -1,30 +1,26 @@
-"""A float layer of a frozen graph becomes a deployed one.
+"""Float layers of a frozen graph become deployed ones.
 
 ::
 
-    AscendQuant -> layer <- AscendWeightQuant ;  layer -> [BiasAdd] -> AscendDequant
+    AscendQuant -> [Pad] -> layer <- AscendWeightQuant ;  layer -> [BiasAdd] -> AscendDequant
+    AscendQuant -> Split -> {layer -> [BiasAdd]}* -> Concat -> AscendDequant
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import attrs
 import numpy as np
-import numpy.typing as npt
-import tensorflow as tf
 
-from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.graph import PassThrough
-from graphquant_export.ascend import integers, nodes
+from graphquant_export.ascend import nodes
+from graphquant_export.ascend.groups import Group, find_groups
 from graphquant_export.ascend.layer_integers import LayerIntegers
+from graphquant_export.ascend.layer_nodes import LayerNodes
+from graphquant_export.ascend.quantized_inputs import open_relu6, quantize_inputs
 from graphquant_export.ascend.sites import Site
 from graphquant_export.frozen import GraphDefEditor, tensor_name
-from graphquant_export.node_def import const_node
-
-logger = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -37,7 +33,7 @@ class DeployedLayer:
         node: Name of the node that sums; `name` unless that is an output of the model.
         quant: Its AscendQuant, which layers with the same input and factors share.
         weight_quant: Its AscendWeightQuant, ``None`` without weight.
-        dequant: Its AscendDequant.
+        dequant: Its AscendDequant, which the members of a group share.
         folded: Names of the nodes that were folded into it.
     """
 
@@ -63,13 +59,18 @@ def deploy(
     Raises:
         UnsupportedLayerError: The channels of a layer stand where Ascend's ops can't have them.
     """
-    _drop_fake_quantizers(editor, outputs, [site for site, _ in layers])
-    deployer = _Deployer(editor, frozenset(outputs))
+    kept = frozenset(outputs)
+    sites = [site for site, _ in layers]
+    _drop_fake_quantizers(editor, outputs, sites)
+    groups = find_groups(editor, kept, layers)
     # First every AscendQuant: it takes what another layer returns, and is redirected with it.
-    quants = [deployer.quantize_input(site) for site, _ in layers]
+    quants = quantize_inputs(editor, kept, sites, groups)
+    open_relu6(editor, kept, {quants[site.layer.name]: site.factors for site in sites})
+    deployer = _Deployer(editor, kept, quants)
+    grouped = [layer for group in groups for layer in deployer.deploy_group(group)]
+    done = {layer.name: layer for layer in grouped}
     return tuple(
-        deployer.deploy(site, numbers, quant)
-        for (site, numbers), quant in zip(layers, quants, strict=True)
+        done.get(site.layer.name) or deployer.deploy(site, numbers) for site, numbers in layers
     )
 
 
@@ -85,75 +86,53 @@ def _drop_fake_quantizers(
 
 
 class _Deployer:
-    def __init__(self, editor: GraphDefEditor, outputs: frozenset[str]) -> None:
+    def __init__(
+        self, editor: GraphDefEditor, outputs: frozenset[str], quants: dict[str, str]
+    ) -> None:
         self._editor = editor
         self._outputs = outputs
-        self._quants: dict[tuple[str, float, int], str] = {}
+        self._quants = quants
 
-    def quantize_input(self, site: Site) -> str:
-        factors, x = site.factors, site.activation
-        key = (x.name, factors.scale_d, factors.offset_d)
-        if key not in self._quants:
-            name = self._scope(site, "act_quant") + "/AscendQuant"
-            self._quants[key] = self._editor.add(
-                nodes.ascend_quant(
-                    name, tensor_name(x.name), factors.scale_d, factors.offset_d, x.shape
-                )
-            )
-        self._editor.set_input(site.op.name, site.layer.activation_port, self._quants[key])
-        return self._quants[key]
-
-    def deploy(self, site: Site, numbers: LayerIntegers, quant: str) -> DeployedLayer:
-        op, layer = site.op, site.layer
-        data_format = _data_format(site)
+    def deploy(self, site: Site, numbers: LayerIntegers) -> DeployedLayer:
+        op = site.op
         last = numbers.steps[-1].output if numbers.steps else op.outputs[0]
         consumers = self._editor.consumers(last.name)
-        node = self._free_name_of_output(op, last)
-        weight_quant = None
-        if numbers.weight is not None and layer.weight_port is not None:
-            weight_quant = self._weight(site, numbers.weight)
-            self._editor.set_input(node, layer.weight_port, weight_quant)
-        if op.type == "Conv2DBackpropInput":
-            self._fix_input_sizes(site, node)
-        sums = node if numbers.bias is None else self._bias(site, node, numbers.bias, data_format)
-        dequant = self._dequant(site, sums, numbers.scale, data_format)
+        node = self._free_name_of_output(op.name) if last.op is op else op.name
+        layer = LayerNodes(self._editor, site, numbers)
+        dequant = layer.dequantize(layer.sums(node), numbers.scale, op.outputs[0].shape)
         result = self._reshape_as_before(dequant, numbers)
-        for taker, port in consumers:
-            self._editor.set_input(taker, port, result)
+        self._replace_result(last.op.name, consumers, result)
+        return self._deployed(site, numbers, node, layer, dequant)
+
+    def deploy_group(self, group: Group) -> list[DeployedLayer]:
+        concat = group.concat.name
+        consumers = self._editor.consumers(concat)
+        node = self._free_name_of_output(concat)
+        layers = []
+        for port, (site, numbers) in enumerate(group.members, group.first_port):
+            layers.append(LayerNodes(self._editor, site, numbers))
+            self._editor.set_input(node, port, layers[-1].sums(site.op.name))
+        scales = [
+            np.broadcast_to(numbers.scale, [site.layer.output_channels or 1])
+            for site, numbers in group.members
+        ]
+        dequant = layers[0].dequantize(node, np.concatenate(scales), group.concat.outputs[0].shape)
+        self._replace_result(concat, consumers, dequant)
+        return [
+            self._deployed(site, numbers, site.op.name, layer, dequant)
+            for layer, (site, numbers) in zip(layers, group.members, strict=True)
+        ]
+
+    def _deployed(
+        self, site: Site, numbers: LayerIntegers, node: str, layer: LayerNodes, dequant: str
+    ) -> DeployedLayer:
         for step in numbers.steps:
             self._editor.move_control_edges(step.op.name, dequant)
-        if last.op.name in self._outputs:
-            self._restore_output(last.op.name, result)
-        folded = tuple(step.op.name for step in numbers.steps if not isinstance(step, PassThrough))
-        return DeployedLayer(layer.name, op.type, node, quant, weight_quant, dequant, folded)
-
-    def _weight(self, site: Site, codes: npt.NDArray[np.int8]) -> str:
-        scope = self._scope(site, "weight_quant")
-        weight = self._editor.add(const_node(f"{scope}/weight", codes))
-        offset = self._editor.add(const_node(f"{scope}/offset", nodes.zero_offset()))
-        return self._editor.add(
-            nodes.ascend_weight_quant(f"{scope}/AscendWeightQuant", weight, offset, codes.shape)
-        )
-
-    def _bias(self, site: Site, x: str, codes: npt.NDArray[np.int32], data_format: str) -> str:
-        scope = self._scope(site, "bias_quant")
-        bias = self._editor.add(const_node(f"{scope}/bias", codes))
-        cast = self._editor.add(nodes.int_to_float(f"{scope}/Cast", bias))
-        return self._editor.add(nodes.bias_add(f"{scope}/BiasAdd", x, cast, data_format))
-
-    def _dequant(self, site: Site, x: str, scale: integers.Float32Array, data_format: str) -> str:
-        scope = self._scope(site, "dequant")
-        bits = self._editor.add(const_node(f"{scope}/deq_scale", integers.hardware_scale(scale)))
-        return self._editor.add(
-            nodes.ascend_dequant(
-                f"{scope}/AscendDequant",
-                x,
-                bits,
-                _kernel_size(site),
-                data_format,
-                site.op.outputs[0].shape,
-            )
-        )
+        folded = [step.op.name for step in numbers.steps if not isinstance(step, PassThrough)]
+        name = site.layer.name
+        quant = self._quants[name]
+        weight_quant = layer.weight_quant
+        return DeployedLayer(name, site.op.type, node, quant, weight_quant, dequant, tuple(folded))
 
     def _reshape_as_before(self, dequant: str, numbers: LayerIntegers) -> str:
         result = dequant
@@ -163,67 +142,20 @@ class _Deployer:
                 result = step.op.name
         return result
 
-    def _free_name_of_output(self, op: tf.Operation, last: tf.Tensor) -> str:
-        if last.op.name != op.name or op.name not in self._outputs:
-            return str(op.name)
-        name = self._editor.unique_name(f"{op.name}_sums")
-        self._editor.rename(op.name, name)
-        return name
+    def _free_name_of_output(self, name: str) -> str:
+        if name not in self._outputs:
+            return name
+        renamed = self._editor.unique_name(f"{name}_sums")
+        self._editor.rename(name, renamed)
+        return renamed
 
-    def _restore_output(self, name: str, result: str) -> None:
+    def _replace_result(self, name: str, consumers: Iterable[tuple[str, int]], result: str) -> None:
+        for taker, port in consumers:
+            self._editor.set_input(taker, port, result)
+        if name not in self._outputs:
+            return
         node = nodes.identity(name, result)
         if self._editor.has(name):
             self._editor.replace(node)
         else:
             self._editor.add(node)
-
-    def _fix_input_sizes(self, site: Site, node: str) -> None:
-        sizes = site.op.inputs[0]
-        if sizes.op.type == "Const":
-            return
-        shape = site.op.outputs[0].shape
-        if not shape.is_fully_defined():
-            logger.warning(
-                'layer "%s": its input_sizes are not constant, which Ascend\'s compiler wants: '
-                "give the placeholders of the model a static shape, batch included",
-                site.layer.name,
-            )
-            return
-        values = np.array(shape.as_list(), sizes.dtype.as_numpy_dtype)
-        name = self._editor.unique_name(_join(_parent(site.layer.name), "input_sizes"))
-        self._editor.set_input(node, 0, self._editor.add(const_node(name, values)))
-
-    def _scope(self, site: Site, name: str) -> str:
-        return self._editor.unique_name(_join(_parent(site.layer.name), name))
-
-
-def _data_format(site: Site) -> str:
-    """``"NHWC"`` when the channels are the last axis, ``"NCHW"`` when they are the second."""
-    rank = site.op.outputs[0].shape.rank
-    axis = site.layer.output_channel_axis
-    if rank is None:
-        return site.layer.data_format or "NHWC"
-    if axis % rank == rank - 1:
-        return "NHWC"
-    if axis % rank == 1:
-        return "NCHW"
-    raise UnsupportedLayerError(
-        f'layer "{site.layer.name}" ({site.layer.op_type}) has its channels on axis {axis} of '
-        f"{rank}; Ascend's ops have them on axis 1 or on the last one"
-    )
-
-
-def _kernel_size(site: Site) -> list[int]:
-    """``[kh, kw]`` of an average pooling, ``[1, 1]`` for every other layer."""
-    if site.op.type != "AvgPool":
-        return [1, 1]
-    ksize: list[Any] = list(site.op.get_attr("ksize"))
-    return [int(size) for size in (ksize[2:] if _data_format(site) == "NCHW" else ksize[1:3])]
-
-
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
-def _join(scope: str, name: str) -> str:
-    return f"{scope}/{name}" if scope else name
