@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
         def work(index: int) -> None:
             graph, step, value, _ = graphs[index]
             with v1.Session(servers["worker", index].target, graph=graph) as session:
-                for _ in range(30):
+                for _ in range(40):
                     losses[index].append(float(session.run([value, step])[0]))
 
         threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
@@ -75,15 +75,11 @@ def _worker_graph(
         )
         with v1.device(setter):
             x, labels = (tf.constant(values) for values in data())
-            indices = tf.random.uniform([16], 0, 64, tf.int32)
-            value = loss(
-                v1.placeholder_with_default(tf.gather(x, indices), [16, 8, 8, 2]),
-                tf.gather(labels, indices),
-            )
+            value = loss(v1.placeholder_with_default(x, x.shape), labels)
         # Outside of the device scope: the clips must find their way to the server themselves.
         amct.create_quant_retrain_model(graph, config_file, record_file)
         with v1.device(setter):
-            step = v1.train.GradientDescentOptimizer(0.03).minimize(value)
+            step = v1.train.GradientDescentOptimizer(0.05).minimize(value)
         return graph, step, value, v1.global_variables_initializer()
 
 

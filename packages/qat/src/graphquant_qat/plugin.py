@@ -33,6 +33,7 @@ class ArqQuantizer:
     """AMCT's adaptive range quantisation: the live largest weight of each channel."""
 
     name = "arq_retrain"
+    any_shape = True
 
     def build(self, weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
         """See `graphquant_qat.graph.arq.build_arq`."""

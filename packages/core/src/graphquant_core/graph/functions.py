@@ -17,7 +17,7 @@ def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> 
         view: View of the graph.
         is_candidate: Whether an op type has a layer handler.
     """
-    callers = {op: _functions_in(op.node_def) for op in view.operations if _may_call(op)}
+    callers = {op: functions_called_by(op.node_def) for op in view.operations if _may_call(op)}
     if not callers:
         return
     library = {
@@ -33,7 +33,7 @@ def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> 
                 continue
             seen.add(name)
             for node in library[name]:
-                waiting.extend(_functions_in(node))
+                waiting.extend(functions_called_by(node))
                 if is_candidate(node.op):
                     yield Skip(
                         f"{name}/{node.name}",
@@ -50,7 +50,8 @@ def _may_call(op: tf.Operation) -> bool:
     )
 
 
-def _functions_in(node: tf.compat.v1.NodeDef) -> list[str]:
+def functions_called_by(node: tf.compat.v1.NodeDef) -> list[str]:
+    """Names that `node` may call functions by: its op type, and its function attributes."""
     names = [node.op]  # a node may call a function by using its name as the op type
     for value in node.attr.values():
         if value.HasField("func"):

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from graphquant_core.graph.functions import functions_called_by
+
 
 class GraphDefEditor:
     """A copy of `graph_def` whose nodes can be added, renamed and wired anew.
@@ -105,16 +107,41 @@ class GraphDefEditor:
             self._claim(name)
 
     def graph_def(self, outputs: Iterable[str]) -> tf.compat.v1.GraphDef:
-        """The nodes that `outputs` need, without colocation to nodes that are gone."""
+        """The nodes and functions that `outputs` need, without colocation to what is gone."""
         needed = self._needed(outputs)
-        result = tf.compat.v1.GraphDef()
-        result.CopyFrom(self._rest)
+        result = tf.compat.v1.GraphDef(versions=self._rest.versions)
         for name, node in self._nodes.items():
             if name in needed:
                 added = result.node.add()
                 added.CopyFrom(node)
                 added.attr.pop("_class", None)
+        functions = self._needed_functions(result.node)
+        result.library.function.extend(
+            function
+            for function in self._rest.library.function
+            if function.signature.name in functions
+        )
+        result.library.gradient.extend(
+            gradient
+            for gradient in self._rest.library.gradient
+            if gradient.function_name in functions
+        )
         return result
+
+    def _needed_functions(self, nodes: Iterable[tf.compat.v1.NodeDef]) -> set[str]:
+        bodies = {
+            function.signature.name: function.node_def for function in self._rest.library.function
+        }
+        needed: set[str] = set()
+        waiting = [name for node in nodes for name in functions_called_by(node)]
+        while waiting:
+            name = waiting.pop()
+            if name in bodies and name not in needed:
+                needed.add(name)
+                waiting.extend(
+                    called for node in bodies[name] for called in functions_called_by(node)
+                )
+        return needed
 
     def _needed(
         self, outputs: Iterable[str], replaced: frozenset[tuple[str, int]] = frozenset()

@@ -2,21 +2,25 @@
 
 A graph op carries the name of its gradient; freezing keeps it, and importing ignores it. Only
 tf.gradients on an imported training graph needs this module to be imported first.
+
+The backward pass also keeps the start values that the forward pass finds. Only training may change
+variables: so a graph that is frozen for inference holds no assignment.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from graphquant_core.graph.control_flow import carried_from
 from graphquant_core.graph.replica import current_replica
 
 ULQ = "GraphquantUlq"
-FIRST = "GraphquantFirstInput"
-STORED = "GraphquantStoredValue"
-STARTED = "GraphquantStartedValue"
+SEARCHED_RANGE = "GraphquantSearchedRange"
+BOUNDED_RANGE = "GraphquantBoundedRange"
+LEARNED_SCALE = "GraphquantLearnedScale"
+NO_GRADIENT = "GraphquantNoGradient"
 STRAIGHT_THROUGH = "Identity"
 
 
@@ -28,88 +32,89 @@ def ulq_gradient(op: tf.Operation, upstream: tf.Tensor) -> tuple[tf.Tensor, tf.T
     both sides: what rounding the zero point adds, over the levels.
     """
     x, low, high = op.inputs
-    levels = float(2 ** op.get_attr("num_bits") - 1 - int(op.get_attr("narrow_range")))
-    with tf.control_dependencies(store_start_range(op)):
-        dx, below, above = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
-            gradients=upstream,
-            inputs=x,
-            min=low,
-            max=high,
-            num_bits=op.get_attr("num_bits"),
-            narrow_range=op.get_attr("narrow_range"),
-        )
+    bits, narrow = op.get_attr("num_bits"), op.get_attr("narrow_range")
+    levels = float(2**bits - 1 - int(narrow))
+    dx, below, above = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
+        gradients=upstream, inputs=x, min=low, max=high, num_bits=bits, narrow_range=narrow
+    )
     zero = low * levels / (high - low)
     outside = (tf.round(zero) - zero) / levels * (below + above)
     error = tf.reduce_sum(dx * (op.outputs[0] - x)) / (high - low) + outside
     return dx, below - error, above + error
 
 
-def store_start_range(op: tf.Operation) -> list[tf.Operation]:
-    """Ops that keep the range which the forward pass found, while it still searches.
+def _searched_range(
+    op: tf.Operation, low: tf.Tensor, high: tf.Tensor, _: tf.Tensor | None
+) -> tuple[None, tf.Tensor, tf.Tensor, None]:
+    """Of (values, low, high, seen): past the bounds, so that a range can come back from them."""
+    _, stored_low, stored_high, seen = op.inputs
+    found_low, found_high, searching = op.outputs
+    pairs = [(stored_low, found_low), (stored_high, found_high)]
+    with tf.control_dependencies(_keep(pairs, searching, seen)):
+        return None, tf.identity(low), tf.identity(high), None
 
-    They belong to the backward pass, because only training may change variables: a graph that is
-    frozen for inference holds no assignment. The gradients of the range wait for them, so that
-    an optimizer's update comes after.
+
+def _bounded_range(_: tf.Operation, low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of (low, high): past the bounds."""
+    return low, high
+
+
+def _learned_scale(
+    op: tf.Operation, upstream: tf.Tensor, _: tf.Tensor | None
+) -> tuple[None, tf.Tensor, None, None]:
+    """Of (start, stored, seen, rate): the gradient belongs to what is stored, times rate."""
+    _, stored, seen, rate = op.inputs
+    scale, searching = op.outputs
+    with tf.control_dependencies(_keep([(stored, scale)], searching, seen)):
+        return None, upstream * rate, None, None
+
+
+def _no_gradient(op: tf.Operation, *_: tf.Tensor | None) -> list[None]:
+    return [None for _ in op.inputs]
+
+
+def _keep(
+    pairs: Sequence[tuple[tf.Tensor, tf.Tensor]], searching: tf.Tensor, seen: tf.Tensor
+) -> list[tf.Operation]:
+    """Ops that, while `searching`, assign (read of a variable, value) pairs and count the batch.
+
+    Gradients of the variables wait for them, so that an optimizer's update comes after.
     """
-    bounds = [side.op.inputs[0].op for side in list(op.inputs)[1:] if side.op.inputs]
-    return _store([bound for bound in bounds if bound.type == "SelectV2"])
-
-
-def _store(selects: list[tf.Operation]) -> list[tf.Operation]:
-    """Assign what each SelectV2(searching, found, stored) found, and count the batch."""
-    if not selects:
-        return []
-    searching = carried_from(selects[0].inputs[0])
-    counter = searching.op.inputs[0]
-    found = [select.inputs[1] for select in selects]
+    stored = [(_variable_behind(read), value) for read, value in pairs]
+    stored = [(variable, value) for variable, value in stored if variable is not None]
+    values = [value for _, value in stored]
     if current_replica() is not None:
         # Replicas see different batches; what they store must be the same.
-        found = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, found)
+        values = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
+    counter = _variable_behind(seen)
 
     def keep() -> tf.Operation:
         assigned = [
-            tf.raw_ops.AssignVariableOp(resource=_variable_behind(select.inputs[2]), value=value)
-            for select, value in zip(selects, found, strict=True)
+            tf.raw_ops.AssignVariableOp(resource=variable, value=value)
+            for (variable, _), value in zip(stored, values, strict=True)
         ]
-        assigned.append(
-            tf.raw_ops.AssignVariableOp(resource=_variable_behind(counter), value=counter + 1)
-        )
+        assigned.append(tf.raw_ops.AssignVariableOp(resource=counter, value=seen + 1))
         return tf.group(*assigned)
 
     return [tf.compat.v1.cond(searching, keep, tf.no_op)]
 
 
-def _variable_behind(value: tf.Tensor) -> tf.Tensor:
-    """The resource that `value` was read from."""
+def _variable_behind(value: tf.Tensor) -> tf.Tensor | None:
+    """The resource that `value` was read from; ``None`` for a constant."""
     while value.dtype != tf.resource:
+        if not value.op.inputs:
+            return None
         value = value.op.inputs[0]
     return value
-
-
-def _first_input(_: tf.Operation, upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-    """A bound on a trained number doesn't stop its gradient, so that it can come back."""
-    return upstream, None
-
-
-def _stored_value(_: tf.Operation, upstream: tf.Tensor) -> tuple[None, None, tf.Tensor]:
-    """SelectV2(searching, found, stored): the gradient always belongs to what is stored."""
-    return None, None, upstream
-
-
-def _started_value(
-    op: tf.Operation, upstream: tf.Tensor, _: tf.Tensor | None
-) -> tuple[tf.Tensor, None]:
-    """IdentityN(value, rate): the gradient times rate, once a start value that is new is kept."""
-    with tf.control_dependencies(_store([op.inputs[0].op])):
-        return upstream * op.inputs[1], None
 
 
 def _register() -> None:
     registered = {
         ULQ: ulq_gradient,
-        FIRST: _first_input,
-        STORED: _stored_value,
-        STARTED: _started_value,
+        SEARCHED_RANGE: _searched_range,
+        BOUNDED_RANGE: _bounded_range,
+        LEARNED_SCALE: _learned_scale,
+        NO_GRADIENT: _no_gradient,
     }
     for name, gradient in registered.items():
         with contextlib.suppress(KeyError):  # registered before, by an import that was reloaded

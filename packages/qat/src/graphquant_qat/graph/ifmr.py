@@ -2,48 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import numpy as np
 import tensorflow as tf
 
 from graphquant_core.calibration.ifmr import PERCENTILE, SEARCH
 from graphquant_core.quantize import FLOAT32_EPSILON
-
-RangeFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-
-
-@functools.cache
-def start_range(levels: int, batches: int, fixed_min: bool) -> RangeFunction:
-    """(low, high) = the stored range, averaged over `batches` first batches of the IFMR search.
-
-    The result takes (values float32 of any shape, low [], high [], seen int32 []). Once `seen`
-    has reached `batches` it hands (low, high) on and looks at no value. Before that it returns
-    the mean over the ranges found so far, of which (low, high) holds the first `seen`.
-
-    It is one function for all layers, called from each: a search costs about 40 ops, which would
-    otherwise stand in the graph once a layer.
-    """
-    signature = [
-        tf.TensorSpec(None, tf.float32),
-        tf.TensorSpec([], tf.float32),
-        tf.TensorSpec([], tf.float32),
-        tf.TensorSpec([], tf.int32),
-    ]
-
-    @tf.function(input_signature=signature, autograph=False)
-    def range_after_batch(
-        values: tf.Tensor, low: tf.Tensor, high: tf.Tensor, seen: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        def average() -> tuple[tf.Tensor, tf.Tensor]:
-            found_low, found_high = ifmr_range(values, levels, fixed_min)
-            share = 1.0 / (tf.cast(seen, tf.float32) + 1.0)
-            return low + (found_low - low) * share, high + (found_high - high) * share
-
-        return tf.cond(seen < batches, average, lambda: (tf.identity(low), tf.identity(high)))
-
-    return range_after_batch
 
 
 def ifmr_range(values: tf.Tensor, levels: int, fixed_min: bool) -> tuple[tf.Tensor, tf.Tensor]:

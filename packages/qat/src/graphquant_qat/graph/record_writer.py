@@ -5,32 +5,27 @@ It uses stock ops only, so that it works wherever the graph runs, also in anothe
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.replica import shared_name
-from graphquant_qat.graph.batch_norm_factor import folded_scale
+from graphquant_qat.graph.batch_norm_factor import ScaleVector, folded_scales
 from graphquant_qat.graph.insert import QuantizedLayer
 
 v1 = tf.compat.v1
 
 
-def record_text(layers: Sequence[QuantizedLayer], view: GraphView) -> tf.Tensor:
-    """The record of `layers` as a string tensor [], in AMCT's text form.
-
-    Evaluating it fails with InvalidArgumentError, which names the layer, when a range has never
-    seen data or a factor isn't finite.
-    """
-    return tf.strings.join([_layer_text(layer, view) for layer in layers])
-
-
 def write_record_op(
     layers: Sequence[QuantizedLayer], record_file: str, graph: tf.Graph
 ) -> tf.Tensor:
-    """A string tensor [] whose evaluation writes the record to `record_file` and returns it."""
+    """A string tensor [] whose evaluation writes the record to `record_file` and returns it.
+
+    Evaluating it fails with InvalidArgumentError, which names the layers, when a range has never
+    seen data or a factor isn't finite. Nothing is written then.
+    """
     with (
         graph.as_default(),
         tf.control_dependencies(None),
@@ -38,70 +33,84 @@ def write_record_op(
         v1.name_scope("graphquant_record"),
         v1.device("/CPU:0"),
     ):
-        text = record_text(layers, GraphView(graph))
+        text = _record_text(layers, GraphView(graph))
         with tf.control_dependencies([tf.io.write_file(record_file, text)]):
             return tf.identity(text, name="record")
 
 
-def _layer_text(quantized: QuantizedLayer, view: GraphView) -> tf.Tensor:
+def _record_text(layers: Sequence[QuantizedLayer], view: GraphView) -> tf.Tensor:
+    """The record of `layers` in AMCT's text form, [], by one vector of strings for each line."""
     tensor = view.graph.get_tensor_by_name
-    name = shared_name(quantized.layer.name)
-    parts = [quantized.activation, quantized.weight]
-    flags = [tensor(part.calibrated) for part in parts if part and part.calibrated]
-    seen = tf.reduce_all(tf.stack(flags)) if flags else tf.constant(True)
-    scale_d, offset_d = tensor(quantized.activation.scale), tensor(quantized.activation.offset)
-    if quantized.weight is None:
-        scale_w = tf.zeros([0])
-    else:
-        scale = folded_scale(view, quantized.layer, tensor(quantized.weight.scale))
-        scale_w = tf.reshape(scale, [-1])
-    return _format_layer()(tf.constant(name), scale_d, offset_d, scale_w, seen)
-
-
-@functools.cache
-def _format_layer() -> Callable[..., tf.Tensor]:
-    """One function for all layers, so that a layer costs the graph one op instead of thirty."""
-    signature = [
-        tf.TensorSpec([], tf.string),
-        tf.TensorSpec([], tf.float32),
-        tf.TensorSpec([], tf.int32),
-        tf.TensorSpec([None], tf.float32),
-        tf.TensorSpec([], tf.bool),
+    names = [shared_name(layer.layer.name) for layer in layers]
+    scale_d = tf.stack([tensor(layer.activation.scale) for layer in layers])
+    offset_d = tf.stack([tensor(layer.activation.offset) for layer in layers])
+    scale_w, owners = _weight_scales(layers, view)
+    checks = [
+        _check_calibrated(layers, names, view),
+        _check_finite(names, scale_d, scale_w, owners),
     ]
+    with tf.control_dependencies(checks):
+        quoted = [name.replace("\\", "\\\\").replace('"', '\\"') for name in names]
+        weights = tf.strings.join(["    scale_w: ", _shortest(scale_w.values), "\n"])
+        offsets = tf.fill(tf.shape(weights), "    offset_w: 0\n")
+        lines = tf.strings.join(
+            [
+                'record {\n  key: "', tf.constant(quoted), '"\n  value {\n    scale_d: ',
+                _shortest(scale_d), "\n    offset_d: ", tf.strings.as_string(offset_d), "\n",
+                tf.strings.unsorted_segment_join(weights, owners, len(layers)),
+                tf.strings.unsorted_segment_join(offsets, owners, len(layers)),
+                '    dst_type: "INT8"\n  }\n}\n',
+            ]
+        )  # fmt: skip
+        return tf.strings.reduce_join(lines)
 
-    @tf.function(input_signature=signature, autograph=False)
-    def format_layer(
-        name: tf.Tensor,
-        scale_d: tf.Tensor,
-        offset_d: tf.Tensor,
-        scale_w: tf.Tensor,
-        seen: tf.Tensor,
-    ) -> tf.Tensor:
-        label = tf.strings.join(['layer "', name, '" '])
-        unseen = tf.strings.join(
-            [label, "was never calibrated: train on data before the record is written"]
-        )
-        infinite = tf.strings.join(
-            [label, "has a scale that is not finite: its weights or its range hold NaN or infinity"]
-        )
-        finite = tf.math.is_finite(scale_d) & tf.reduce_all(tf.math.is_finite(scale_w))
-        checks = [
-            tf.debugging.Assert(seen, [unseen]),
-            tf.debugging.Assert(finite, [infinite]),
-        ]
-        with tf.control_dependencies(checks):
-            weights = tf.strings.join(["    scale_w: ", _shortest(scale_w), "\n"])
-            offsets = tf.fill(tf.shape(scale_w), "    offset_w: 0\n")
-            return tf.strings.join(
-                [
-                    'record {\n  key: "', name, '"\n  value {\n    scale_d: ', _shortest(scale_d),
-                    "\n    offset_d: ", tf.strings.as_string(offset_d), "\n",
-                    tf.strings.reduce_join(weights), tf.strings.reduce_join(offsets),
-                    '    dst_type: "INT8"\n  }\n}\n',
-                ]
-            )  # fmt: skip
 
-    return format_layer
+def _weight_scales(
+    layers: Sequence[QuantizedLayer], view: GraphView
+) -> tuple[ScaleVector, np.ndarray]:
+    """Folded scales of all weights, and the index of the layer that each belongs to."""
+    weighted = [(index, layer) for index, layer in enumerate(layers) if layer.weight is not None]
+    if not weighted:
+        return ScaleVector(tf.zeros([0]), ()), np.zeros(0, np.int32)
+    scales = [
+        view.graph.get_tensor_by_name(layer.weight.scale)
+        for _, layer in weighted
+        if layer.weight is not None
+    ]
+    found = folded_scales(view, [layer.layer for _, layer in weighted], scales)
+    owners = np.repeat([index for index, _ in weighted], found.counts)
+    return found, owners.astype(np.int32)
+
+
+def _check_calibrated(
+    layers: Sequence[QuantizedLayer], names: Sequence[str], view: GraphView
+) -> tf.Operation:
+    flags, owners = [], []
+    for name, layer in zip(names, layers, strict=True):
+        for part in (layer.activation, layer.weight):
+            if part is not None and part.calibrated is not None:
+                flags.append(view.graph.get_tensor_by_name(part.calibrated))
+                owners.append(name)
+    if not flags:
+        return tf.no_op()
+    message = "was never calibrated: train on data before the record is written"
+    return _assert_all(tf.stack(flags), tf.constant(owners), message)
+
+
+def _check_finite(
+    names: Sequence[str], scale_d: tf.Tensor, scale_w: ScaleVector, owners: np.ndarray
+) -> tf.Operation:
+    finite = tf.math.is_finite(tf.concat([scale_d, scale_w.values], 0))
+    labels = tf.constant([*names, *(names[index] for index in owners)])
+    message = "has a scale that is not finite: its weights or its range hold NaN or infinity"
+    return _assert_all(finite, labels, message)
+
+
+def _assert_all(holds: tf.Tensor, names: tf.Tensor, message: str) -> tf.Operation:
+    """Fails with the first name for which `holds` is false."""
+    failed = tf.boolean_mask(names, tf.logical_not(holds))
+    label = tf.strings.join(['layer "', tf.strings.reduce_join(failed[:1]), '" ', message])
+    return tf.debugging.Assert(tf.reduce_all(holds), [label])
 
 
 def _shortest(values: tf.Tensor) -> tf.Tensor:
