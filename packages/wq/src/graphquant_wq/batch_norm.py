@@ -46,9 +46,10 @@ def reestimate_batch_norm(
     batches = [average.batch for average in averages]
     sums = [np.zeros(batch.shape.as_list(), np.float64) for batch in batches]
     count = 0
-    for count, feed_dict in enumerate(feed_dicts, 1):
-        for total, value in zip(sums, sess.run(batches, feed_dict), strict=True):
-            total += value
+    for feed_dict in feed_dicts:
+        values = sess.run(batches, feed_dict)
+        sums = [total + value for total, value in zip(sums, values, strict=True)]
+        count += 1
     if not count:
         raise ConfigError("feed_dicts is empty: at least one batch is needed")
     means = {

@@ -47,7 +47,30 @@ class LiveRange:
         return clip_to_best(rows, grid)
 
 
+class LearnedScale:
+    """A trained scale for each group, and a trained zero point when asymmetric."""
+
+    name = "learned_scale"
+    asymmetric = True
+
+    def build(self, weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+        """See `graphquant_wq.strategies.learned_scale`."""
+        from graphquant_wq.strategies import learned_scale
+
+        if request.grid.narrow:
+            return learned_scale.build_learned_symmetric(weight, request)
+        return learned_scale.build_learned_asymmetric(weight, request)
+
+    def start(
+        self, rows: npt.NDArray[np.float32], grid: Grid
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """See `graphquant_wq.strategies.learned_scale.learned_start`."""
+        from graphquant_wq.strategies.learned_scale import learned_start
+
+        return learned_start(rows, grid)
+
+
 @hookimpl
 def graphquant_weight_quantizers() -> list[WeightQuantizer]:
-    """``max_abs`` and ``live_range``."""
-    return [MaxAbs(), LiveRange()]
+    """``max_abs``, ``live_range`` and ``learned_scale``."""
+    return [MaxAbs(), LiveRange(), LearnedScale()]

@@ -19,8 +19,18 @@ from graphquant_core.plan import Plan
 from graphquant_core.registry import load_registry
 from graphquant_export.mnn import ConverterCommand, LayerParams, save_compress_params
 from graphquant_wq.graph.rewrite import quantize_graph
-from graphquant_wq.graph.start import check_weights, clipped, has_pruned_zeros
-from graphquant_wq.graph.variables import masked_update, plain_variable, set_variables
+from graphquant_wq.graph.start import (
+    check_weights,
+    clipped,
+    has_pruned_zeros,
+    variable_starts,
+)
+from graphquant_wq.graph.variables import (
+    masked_update,
+    plain_variable,
+    set_variables,
+    unstarted,
+)
 from graphquant_wq.settings import checked_settings
 
 v1 = tf.compat.v1
@@ -111,7 +121,7 @@ class WeightQuantizer:
             for name, weight in record.weights.items()
             if weight.keeps_zero is not None
         }
-        set_variables(GraphView(self._graph), sess, {**flags, **self._starts(values, kept)})
+        set_variables(GraphView(self._graph), sess, {**flags, **self._starts(sess, values, kept)})
         record.zeros = kept
         record.session = weakref.ref(sess)
         record.keep_zeros = self._zero_keeper(values, kept)
@@ -193,14 +203,17 @@ class WeightQuantizer:
         return dict(zip(names, found, strict=True))
 
     def _starts(
-        self, values: Mapping[str, npt.NDArray[np.float32]], kept: frozenset[str]
+        self,
+        sess: tf.compat.v1.Session,
+        values: Mapping[str, npt.NDArray[np.float32]],
+        kept: frozenset[str],
     ) -> dict[str, npt.NDArray[Any]]:
-        """New values of weight variables, by name."""
+        """New values of variables, by name."""
         start = self._record.settings.start
         view = GraphView(self._graph)
+        starts = self._variable_starts(view, sess, values, kept)
         if start == "keep" or (start == "auto" and first_gradient_op(view) is None):
-            return {}
-        starts: dict[str, npt.NDArray[Any]] = {}
+            return starts
         for name, weight in self._record.weights.items():
             variable = plain_variable(view, self._graph.get_tensor_by_name(weight.weight))
             if variable is None or variable.name in starts:
@@ -210,6 +223,26 @@ class WeightQuantizer:
             if new is not None:
                 starts[variable.name] = new
         return starts
+
+    def _variable_starts(
+        self,
+        view: GraphView,
+        sess: tf.compat.v1.Session,
+        values: Mapping[str, npt.NDArray[np.float32]],
+        kept: frozenset[str],
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Values of a strategy's own variables; of those that were trained, only for "mse"."""
+        starts: dict[str, npt.NDArray[Any]] = {}
+        for name, weight in self._record.weights.items():
+            factor = None if weight.factor is None else values[weight.factor]
+            found = variable_starts(
+                weight, values[weight.weight], factor, name in kept, load_registry()
+            )
+            starts.update(found)
+        if self._record.settings.start == "mse":
+            return starts
+        fresh = unstarted(view, sess, starts)
+        return {name: value for name, value in starts.items() if name in fresh}
 
     def _zero_keeper(
         self, values: Mapping[str, npt.NDArray[np.float32]], kept: frozenset[str]

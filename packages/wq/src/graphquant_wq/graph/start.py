@@ -11,7 +11,7 @@ import numpy.typing as npt
 from graphquant_core.finite import check_finite
 from graphquant_core.registry import Registry
 from graphquant_wq.graph.records import QuantizedWeight
-from graphquant_wq.strategies.contract import StartsByClipping
+from graphquant_wq.strategies.contract import StartsByClipping, StartsVariables
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,22 @@ def check_weights(
 def has_pruned_zeros(values: Float32Array) -> bool:
     """Whether some of the weights are zero, but not all: a weight that starts at zero may learn."""
     return bool(0 < np.count_nonzero(values) < values.size)
+
+
+def variable_starts(
+    weight: QuantizedWeight,
+    values: Float32Array,
+    factor: Float32Array | None,
+    keeps_zero: bool,
+    registry: Registry,
+) -> dict[str, Float32Array]:
+    """Values of the variables that the strategy trains, by the names of their ops."""
+    strategy = registry.weight_quantizer(weight.settings.strategy)
+    if not isinstance(strategy, StartsVariables):
+        return {}
+    settings = weight.settings_with_zero() if keeps_zero else weight.settings
+    started = strategy.start(weight.folded_rows(values, factor), settings.grid)
+    return {f"{weight.layer.weight_source}/{name}": value for name, value in started.items()}
 
 
 def clipped(

@@ -51,6 +51,25 @@ def set_variables(
         session.run(ops, feeds)
 
 
+def unstarted(
+    view: GraphView, session: tf.compat.v1.Session, names: Iterable[str]
+) -> frozenset[str]:
+    """Those of the resource variables `names` that are not initialised, or all zeros."""
+    handles = {name: view.graph.get_operation_by_name(name).outputs[0] for name in names}
+    checks = {}
+    for name, handle in handles.items():
+        takers = view.consumers(handle)
+        checks[name] = next(op for op, _ in takers if op.type == "VarIsInitializedOp").outputs[0]
+    initialized = session.run(checks)
+    reads = {
+        name: next(op for op, _ in view.consumers(handle) if op.type == "ReadVariableOp").outputs[0]
+        for name, handle in handles.items()
+        if initialized[name]
+    }
+    values = session.run(reads)
+    return frozenset(name for name in handles if name not in values or not values[name].any())
+
+
 def masked_update(
     graph: tf.Graph, masks: Iterable[tuple[tf.Operation, npt.NDArray[np.bool_]]]
 ) -> tf.Operation:

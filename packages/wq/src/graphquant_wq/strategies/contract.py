@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,4 +17,15 @@ class StartsByClipping(Protocol):
 
     def clip(self, rows: npt.NDArray[np.float32], grid: Grid) -> npt.NDArray[np.float32]:
         """`rows`, ``[G, n]``, one group a row, clipped to the range that `grid` fits best."""
+        ...
+
+
+@runtime_checkable
+class StartsVariables(Protocol):
+    """A strategy with trained variables ``<key>/<name>``, all zeros until they are started."""
+
+    def start(
+        self, rows: npt.NDArray[np.float32], grid: Grid
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Values of the variables by `name`, for the weights `rows`, one group a row."""
         ...

@@ -1,35 +1,41 @@
-"""The max-abs strategy."""
+"""The strategies whose grid follows the live range of the weights."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.grid import Grid
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 from graphquant_core.registry import load_registry
+from graphquant_export.mnn import mnn_quantize
 
 v1 = tf.compat.v1
 
 
-def _run(weight: np.ndarray, bits: int, axes: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _run(
+    weight: np.ndarray, bits: int, axes: tuple[int, ...], asymmetric: bool = False
+) -> dict[str, np.ndarray]:
     with tf.Graph().as_default(), v1.Session() as session:
         tensor = tf.constant(weight)
-        built = (
-            load_registry()
-            .weight_quantizer("max_abs")
-            .build(tensor, QuantizerRequest("w", Grid(bits, narrow=True), axes))
-        )
+        strategy = load_registry().weight_quantizer("live_range" if asymmetric else "max_abs")
+        built = strategy.build(tensor, QuantizerRequest("w", Grid(bits, not asymmetric), axes))
         assert isinstance(built, FakeQuantized)
         (gradient,) = tf.gradients(built.output * 3.0, tensor)
-        fetches = {"output": built.output, "scale": built.scale, "gradient": gradient}
+        fetches = {
+            "output": built.output,
+            "scale": built.scale,
+            "offset": built.offset,
+            "gradient": gradient,
+        }
         return dict(session.run(fetches))
 
 
+@settings(max_examples=25)
 @given(st.integers(2, 8), st.integers(0, 10**6))
 def test_a_weight_is_rounded_to_its_groups_largest_over_qmax(bits: int, seed: int) -> None:
     """In float64, round(w / s) * s with s = max|w| / (2^(b-1) - 1), up to ties."""
@@ -68,3 +74,36 @@ def test_a_grid_that_mnn_cannot_store_is_refused(grid: Grid) -> None:
         load_registry().weight_quantizer("max_abs").build(
             tf.ones([3, 2]), QuantizerRequest("w", grid, (1,))
         )
+
+
+@settings(max_examples=25)
+@given(st.integers(2, 8), st.integers(0, 10**6), st.booleans())
+def test_mnn_finds_the_grid_again(bits: int, seed: int, asymmetric: bool) -> None:
+    """Quantised as the converter does, the output is itself: every end of a grid is reached."""
+    weight = np.random.default_rng(seed).normal(size=(12, 5)).astype(np.float32)
+    got = _run(weight, bits, (1,), asymmetric)
+    stored = mnn_quantize(got["output"].T, bits, asymmetric)
+    np.testing.assert_allclose(stored.values().T, got["output"], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(stored.scale, got["scale"], rtol=1e-5)
+    codes = stored.codes.T.astype(np.float64)
+    restored = (codes - got["offset"]) * got["scale"].astype(np.float64)
+    np.testing.assert_allclose(restored, got["output"], rtol=0, atol=1e-5)
+
+
+@settings(max_examples=25)
+@given(st.integers(2, 8), st.integers(0, 10**6))
+def test_an_asymmetric_weight_moves_by_half_a_step_at_most(bits: int, seed: int) -> None:
+    """In float64, |output - weight| <= (max - min) / (2^b - 1) / 2."""
+    weight = np.random.default_rng(seed).normal(size=(12, 5)).astype(np.float32)
+    exact = weight.astype(np.float64)
+    step = (exact.max(axis=0) - exact.min(axis=0)) / (2**bits - 1)
+    error = np.abs(_run(weight, bits, (1,), asymmetric=True)["output"] - exact)
+    assert (error <= step * 0.5001).all()
+
+
+def test_an_asymmetric_group_without_spread_is_its_minimum() -> None:
+    """Equal weights stay what they are, and the gradient is finite."""
+    weight = np.array([[0.25, 0.0, 1.0], [0.25, 0.0, 2.0]], np.float32)
+    got = _run(weight, 3, (1,), asymmetric=True)
+    np.testing.assert_allclose(got["output"], weight, atol=1e-6)
+    np.testing.assert_array_equal(got["gradient"], 3)

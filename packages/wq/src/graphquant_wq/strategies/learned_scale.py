@@ -1,0 +1,121 @@
+"""Fake quantisation of a weight by a trained scale, and a trained zero point when asymmetric.
+
+The trained numbers are held where MNN's converter, which derives each grid from the weights on
+it, finds the same grid: the extreme codes of every group stay in use.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.channels import per_channel_shape
+from graphquant_core.grid import Grid
+from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
+from graphquant_wq.mse_range import best_range
+from graphquant_wq.strategies.limits import SMALLEST_SCALE
+
+v1 = tf.compat.v1
+
+LOG_SCALE, ZERO_POINT = "wq_log_scale", "wq_zero_point"
+
+_MARGIN = 1e-3
+"""Steps by which an extreme weight stays clear of the rounding tie to the next code."""
+
+
+def build_learned_symmetric(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+    """s * round(clip(w / s, ±qmax)) with a trained s = exp(p), p = ``<key>/wq_log_scale``, [G].
+
+    The gradient is LSQ's: rounding passes it, clipping stops it for the weight. s is held where
+    the largest weight of the group rounds to qmax, so that the weights on the grid tell the grid.
+
+    Source: LSQ (arXiv:1902.08153).
+    """
+    grid = request.grid
+    low, high = _live_range(weight, request)
+    scale = _held(_scale(weight, request), _widest_symmetric(low, high, grid))
+    codes = _round(tf.clip_by_value(weight / scale, -grid.maximum, grid.maximum))
+    factors = tf.reshape(scale, [-1])
+    output = tf.multiply(codes, scale, name="on_grid")
+    return FakeQuantized(output, factors, tf.zeros_like(factors, tf.int32), grid)
+
+
+def build_learned_asymmetric(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+    """s * (z + round(clip(w / s - z, 0, L))) with a trained s = exp(p) and a trained z.
+
+    L = 2^b - 1; z, ``<key>/wq_zero_point``, counts steps and is no integer. The gradient is
+    LSQ+'s. s and z are held where the smallest weight of the group rounds to code 0 and the
+    largest to code L, so that the weights on the grid tell the grid. Options:
+
+    - ``keeps_zero``: bool tensor ``[]``; where it is true the grid is the symmetric one.
+
+    Source: LSQ+ (arXiv:2004.09576).
+    """
+    grid = request.grid
+    keeps_zero = request.options.get("keeps_zero", tf.constant(False))
+    low, high = _live_range(weight, request)
+    spread = (high - low) / (grid.levels - 1 + 2 * _MARGIN)
+    widest = tf.where(keeps_zero, _widest_symmetric(low, high, grid), spread)
+    scale = _held(_scale(weight, request), widest)
+    zero = _per_group(weight, request, ZERO_POINT)
+    fixed = tf.stop_gradient(scale)
+    zero = tf.minimum(zero, high / fixed - grid.levels + 0.5 - _MARGIN)
+    zero = tf.maximum(zero, low / fixed - 0.5 + _MARGIN)
+    zero = tf.where(keeps_zero, float(-grid.maximum), zero)
+    last = tf.where(keeps_zero, 2.0 * grid.maximum, float(grid.levels))
+    codes = _round(tf.clip_by_value(weight / scale - zero, 0.0, last))
+    output = tf.multiply(codes + zero, scale, name="on_grid")
+    offset = grid.minimum - tf.reshape(zero, [-1])
+    return FakeQuantized(output, tf.reshape(scale, [-1]), offset, grid)
+
+
+def learned_start(rows: npt.NDArray[np.float32], grid: Grid) -> dict[str, npt.NDArray[np.float32]]:
+    """Values of the variables for `rows`, ``[G, n]``: the range of least squared error."""
+    low, high = best_range(rows, grid)
+    step = np.maximum((high - low) / np.float32(grid.levels), np.float32(SMALLEST_SCALE))
+    start = {LOG_SCALE: np.log(step)}
+    if not grid.narrow:
+        start[ZERO_POINT] = low / step
+    return start
+
+
+def _live_range(weight: tf.Tensor, request: QuantizerRequest) -> tuple[tf.Tensor, tf.Tensor]:
+    values = tf.stop_gradient(weight)
+    others = [axis for axis in range(weight.shape.rank) if axis not in request.axes]
+    low = tf.reduce_min(values, others, keepdims=True)
+    return low, tf.reduce_max(values, others, keepdims=True)
+
+
+def _widest_symmetric(low: tf.Tensor, high: tf.Tensor, grid: Grid) -> tf.Tensor:
+    """The largest scale at which the largest weight rounds to qmax."""
+    return tf.maximum(high, -low) * (1 - _MARGIN) / (grid.maximum - 0.5)
+
+
+def _held(scale: tf.Tensor, widest: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(tf.minimum(scale, widest), SMALLEST_SCALE)
+
+
+def _scale(weight: tf.Tensor, request: QuantizerRequest) -> tf.Tensor:
+    return tf.exp(_per_group(weight, request, LOG_SCALE))
+
+
+def _round(values: tf.Tensor) -> tf.Tensor:
+    with values.graph.gradient_override_map({"Round": "Identity"}):
+        return tf.round(values)
+
+
+def _per_group(weight: tf.Tensor, request: QuantizerRequest, name: str) -> tf.Tensor:
+    """A trained variable with a number for each group, in a shape that broadcasts to `weight`."""
+    shape = per_channel_shape(weight.shape.as_list(), request.axes)
+    variable = v1.get_variable(
+        f"{request.key}/{name}",
+        shape=[math.prod(shape)],
+        dtype=tf.float32,
+        initializer=v1.zeros_initializer(),
+        trainable=True,
+        use_resource=True,
+    )
+    return tf.reshape(variable.read_value(), shape)
