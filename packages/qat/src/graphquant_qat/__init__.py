@@ -6,11 +6,13 @@ loaded when they are first used, so that importing this package doesn't import T
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from graphquant_core.lazy_names import lazy_names
+
 if TYPE_CHECKING:
+    from graphquant_qat.convert_model import convert_qat_model
     from graphquant_qat.create_config import create_quant_retrain_config
     from graphquant_qat.create_model import create_quant_retrain_model
     from graphquant_qat.log import set_logging_level
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "convert_qat_model",
     "create_quant_retrain_config",
     "create_quant_retrain_model",
     "restore_float_checkpoint",
@@ -28,18 +31,14 @@ __all__ = [
 
 __version__ = version("graphquant-qat")
 
-_MODULES = {
-    "create_quant_retrain_config": "create_config",
-    "create_quant_retrain_model": "create_model",
-    "restore_float_checkpoint": "restore",
-    "save_quant_retrain_model": "save_model",
-    "set_logging_level": "log",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "convert_qat_model": "convert_model",
+        "create_quant_retrain_config": "create_config",
+        "create_quant_retrain_model": "create_model",
+        "restore_float_checkpoint": "restore",
+        "save_quant_retrain_model": "save_model",
+        "set_logging_level": "log",
+    },
+)

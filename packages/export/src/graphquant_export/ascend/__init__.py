@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphquant_export.ascend.artifact import AscendArtifact
+from graphquant_export.ascend.artifact import AscendArtifact, artifact_files, artifact_paths
 from graphquant_export.ascend.deploy import DeployedLayer
 from graphquant_export.ascend.export import export_ascend, quantize_graph
 from graphquant_export.ascend.functions import (
@@ -15,6 +15,8 @@ __all__ = [
     "ASCEND_TYPES",
     "AscendArtifact",
     "DeployedLayer",
+    "artifact_files",
+    "artifact_paths",
     "ascend_functions",
     "export_ascend",
     "quantize_graph",

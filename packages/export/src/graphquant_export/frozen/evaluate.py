@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,20 @@ from graphquant_core.exceptions import ModelFileError
 v1 = tf.compat.v1
 
 
-def evaluate_constants(graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> list[npt.NDArray[Any]]:
+def evaluate_constants(
+    graph: tf.Graph,
+    tensors: Sequence[tf.Tensor],
+    replaced: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> list[npt.NDArray[Any]]:
     """Values of `tensors` of the frozen `graph`, however each is computed from constants.
 
     Everything is evaluated in one session on the CPU, on a copy without control edges: those of a
     constant in the branch of a tf.cond lead to what is fed.
+
+    Args:
+        graph: The frozen graph.
+        tensors: What to evaluate.
+        replaced: Values that tensors of the graph have instead of their own, by tensor name.
 
     Raises:
         ModelFileError: A tensor needs more than constants.
@@ -31,7 +40,7 @@ def evaluate_constants(graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> list[np
         with tf.Graph().as_default() as copy:
             tf.import_graph_def(_data_nodes(graph, tensors), name="")
         with v1.Session(graph=copy, config=config) as session:
-            values = session.run(names)
+            values = session.run(names, dict(replaced or {}))
     except (tf.errors.OpError, ValueError) as error:
         shown = ", ".join(f'"{name}"' for name in names[:5])
         raise ModelFileError(f"cannot evaluate the constants {shown} …: {error}") from error

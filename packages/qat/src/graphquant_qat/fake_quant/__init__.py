@@ -1,0 +1,1 @@
+"""Models that hold TensorFlow's own fake quantisers: what they mean for Ascend."""
