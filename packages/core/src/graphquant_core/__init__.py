@@ -7,9 +7,10 @@ neither NumPy nor TensorFlow. The formulas over arrays are in
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+from graphquant_core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from graphquant_core.exceptions import GraphQuantError
@@ -40,25 +41,20 @@ __all__ = [
 
 __version__ = version("graphquant-core")
 
-_MODULES = {
-    "FakeQuantized": "quantizers",
-    "GraphQuantError": "exceptions",
-    "Grid": "grid",
-    "Layer": "layer",
-    "LayerHandler": "handler",
-    "Plan": "plan",
-    "QuantParams": "quant_params",
-    "QuantizerRequest": "quantizers",
-    "Registry": "registry",
-    "Skip": "layer",
-    "hookimpl": "hookspecs",
-    "load_registry": "registry",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "FakeQuantized": "quantizers",
+        "GraphQuantError": "exceptions",
+        "Grid": "grid",
+        "Layer": "layer",
+        "LayerHandler": "handler",
+        "Plan": "plan",
+        "QuantParams": "quant_params",
+        "QuantizerRequest": "quantizers",
+        "Registry": "registry",
+        "Skip": "layer",
+        "hookimpl": "hookspecs",
+        "load_registry": "registry",
+    },
+)

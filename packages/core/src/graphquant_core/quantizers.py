@@ -52,7 +52,15 @@ class FakeQuantized:
 
 @runtime_checkable
 class ActivationQuantizer(Protocol):
-    """Builds the fake quantisation of an activation into the default graph."""
+    """Builds the fake quantisation of an activation into the default graph.
+
+    `build` runs in a graph of its own, of which copies go to the user's graph, or in the user's
+    graph itself. So it uses nothing but its arguments: its ops are computed from `values` and from
+    variables called ``<request.key>/<name>``.
+
+    Attributes:
+        name: Name that configurations know the quantiser by.
+    """
 
     name: str
 
@@ -63,7 +71,15 @@ class ActivationQuantizer(Protocol):
 
 @runtime_checkable
 class WeightQuantizer(Protocol):
-    """Builds the fake quantisation of a weight into the default graph."""
+    """Builds the fake quantisation of a weight into the default graph.
+
+    The rules for `build` are those of `ActivationQuantizer`. A quantiser that only needs the rank
+    of the weight says so with an attribute ``any_shape = True``: it is then built once for all
+    layers of a rank, with unknown sizes.
+
+    Attributes:
+        name: Name that configurations know the quantiser by.
+    """
 
     name: str
 

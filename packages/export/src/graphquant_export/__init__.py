@@ -7,16 +7,20 @@ Importing this package starts no TensorFlow; `graphquant_export.ascend` and
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from graphquant_export.record import (
-    LayerFactors,
-    Record,
-    format_record,
-    parse_record,
-    read_record,
-    validate_record,
-    write_record,
-)
+from graphquant_core.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from graphquant_export.record import (
+        LayerFactors,
+        Record,
+        format_record,
+        parse_record,
+        read_record,
+        validate_record,
+        write_record,
+    )
 
 __all__ = [
     "LayerFactors",
@@ -30,3 +34,5 @@ __all__ = [
 ]
 
 __version__ = version("graphquant-export")
+
+__getattr__ = lazy_names(__name__, {name: "record" for name in __all__ if name != "__version__"})
