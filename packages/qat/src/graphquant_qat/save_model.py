@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
-from graphquant_core.files import check_writable
-from graphquant_export.ascend import export_ascend
-from graphquant_export.frozen import load_graph_def
+from graphquant_export.ascend import artifact_paths, export_ascend
+from graphquant_export.frozen import check_outputs, load_graph_def
 from graphquant_export.record import read_record
 
 logger = logging.getLogger(__name__)
 
 
 def save_quant_retrain_model(
-    pb_model: str, outputs: Sequence[str], record_file: str, save_path: str
+    pb_model: str | os.PathLike[str],
+    outputs: Sequence[str],
+    record_file: str | os.PathLike[str],
+    save_path: str | os.PathLike[str],
 ) -> None:
     """Write ``<save_path>_quantized.pb`` and ``<save_path>_deploy.pb``.
 
@@ -23,19 +26,22 @@ def save_quant_retrain_model(
 
     Args:
         pb_model: The frozen inference graph, with the fake quantisation in it.
-        outputs: Names of the output ops, without ``:0``.
+        outputs: List or tuple of the names of the output ops; ``"prob:0"`` names the op
+            ``"prob"``.
         record_file: The record that running ``retrain_ops[-1]`` wrote.
-        save_path: Folder and prefix of the files to write.
+        save_path: Folder and prefix of the files to write; a missing folder is made.
 
     Raises:
-        ModelFileError: `pb_model` can't be read.
-        OutputNotFoundError: The model has no op of one of the names in `outputs`.
+        ModelFileError: `pb_model` or `record_file` can't be read, or `pb_model` isn't a frozen
+            graph.
+        OutputNotFoundError: `outputs` isn't a list of names, or the model has no op of one of them.
         EmptyRecordError, RecordError: The record is empty, broken, or of another model.
         BiasOverflowError: A bias doesn't fit int32.
-        FileWriteError: `save_path` can't be written. Nothing is left half-written.
+        FileWriteError: `save_path` can't be written. After any error the older files are as they
+            were.
     """
-    check_writable(f"{save_path}_quantized.pb" if save_path else save_path, "save_path")
-    artifact = export_ascend(
-        load_graph_def(pb_model), list(outputs), read_record(record_file), save_path
-    )
+    artifact_paths(save_path)
+    model = load_graph_def(pb_model)
+    check_outputs(model, outputs)
+    artifact = export_ascend(model, outputs, read_record(record_file), save_path)
     logger.info('the model is saved in "%s"', artifact.quantized_path)

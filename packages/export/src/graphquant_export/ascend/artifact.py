@@ -40,6 +40,8 @@ def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path]:
     Raises:
         FileWriteError: One of them can't be written, or `save_path` names no file.
     """
+    if not isinstance(save_path, (str, os.PathLike)):
+        raise FileWriteError(f"save_path ({save_path!r}) must be a path")
     prefix = os.fspath(save_path)
     if not prefix or prefix.endswith(("/", os.sep)):
         raise FileWriteError(f'save_path ("{prefix}") must end in the start of a file name')

@@ -19,7 +19,7 @@ def check_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> t
     Raises:
         OutputNotFoundError: `outputs` is no list of names, is empty, or names no op of the graph.
     """
-    if isinstance(outputs, (str, bytes)) or not all(isinstance(name, str) for name in outputs):
+    if not isinstance(outputs, (list, tuple)) or not all(isinstance(n, str) for n in outputs):
         raise OutputNotFoundError(f"outputs ({outputs!r}) must be a list of op names")
     if not outputs:
         raise OutputNotFoundError("outputs ([]) must name at least one op")
