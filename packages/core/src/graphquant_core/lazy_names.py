@@ -12,13 +12,13 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], obje
 
     Args:
         package: Name of the package.
-        modules: Module within the package that each public name is in.
+        modules: Module that each public name is in, with a leading dot when it is in `package`.
     """
 
     def load(name: str) -> object:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
+        value: object = getattr(importlib.import_module(modules[name], package), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -35,4 +35,4 @@ __all__ = [
 
 __version__ = version("graphquant-export")
 
-__getattr__ = lazy_names(__name__, {name: "record" for name in __all__ if name != "__version__"})
+__getattr__ = lazy_names(__name__, {name: ".record" for name in __all__ if name != "__version__"})

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from graphquant_core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from graphquant_core.graph.restore import restore_float_checkpoint
     from graphquant_qat.convert_model import convert_qat_model
     from graphquant_qat.create_config import create_quant_retrain_config
     from graphquant_qat.create_model import create_quant_retrain_model
     from graphquant_qat.log import set_logging_level
-    from graphquant_qat.restore import restore_float_checkpoint
     from graphquant_qat.save_model import save_quant_retrain_model
 
 __all__ = [
@@ -34,11 +34,11 @@ __version__ = version("graphquant-qat")
 __getattr__ = lazy_names(
     __name__,
     {
-        "convert_qat_model": "convert_model",
-        "create_quant_retrain_config": "create_config",
-        "create_quant_retrain_model": "create_model",
-        "restore_float_checkpoint": "restore",
-        "save_quant_retrain_model": "save_model",
-        "set_logging_level": "log",
+        "convert_qat_model": ".convert_model",
+        "create_quant_retrain_config": ".create_config",
+        "create_quant_retrain_model": ".create_model",
+        "restore_float_checkpoint": "graphquant_core.graph.restore",
+        "save_quant_retrain_model": ".save_model",
+        "set_logging_level": ".log",
     },
 )

@@ -1,4 +1,4 @@
-"""Start quantisation-aware training from the checkpoint of a float model."""
+"""Start the training of a rewritten graph from the checkpoint of a float model."""
 
 from __future__ import annotations
 
