@@ -11,6 +11,9 @@ from graphquant_core.graph.template import KEY, SCOPE, VALUES, Template
 
 v1 = tf.compat.v1
 
+# What a session finds a variable's value by: two handles with one name are one variable.
+_RESOURCE_NAMES = ("shared_name", "debug_name")
+
 
 class StampSheet:
     """Collects copies of templates for `graph`; `apply` imports them all.
@@ -73,6 +76,10 @@ class StampSheet:
             if "_class" in copy.attr:
                 places = copy.attr["_class"].list.s
                 places[:] = [_renamed_place(place, names) for place in places]
+            for attribute in _RESOURCE_NAMES:
+                if attribute in copy.attr:
+                    resource = copy.attr[attribute].s.decode()
+                    copy.attr[attribute].s = _renamed(resource, names).encode()
             self._nodes.add(name)
         self._add_variables(template, names)
         output, scale, offset, calibrated = template.outputs
