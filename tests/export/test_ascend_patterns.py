@@ -180,26 +180,40 @@ def between_split_and_concat(case):
 
     def build(x):
         axis = 1 if case == "rows" else 3
-        parts = tf.split(x, 2, axis=axis, name="g/split")
+        count = 3 if case == "part taken elsewhere" else 2
+        parts = tf.split(x, count, axis=axis, name="g/split")
         channels = int(parts[0].shape[3])
         done = [
             tf.nn.conv2d(part, value(3, 3, channels, 4), 1, "SAME", name=f"g/conv{index}")
-            for index, part in enumerate(parts)
+            for index, part in enumerate(parts[:2])
         ]
+        if case == "squeezed":
+            return tf.concat([tf.nn.bias_add(tf.squeeze(y, [1]), value(4)) for y in done], -1)
         joined = tf.concat(done, axis)
         if case == "part taken twice":
             return joined + tf.reduce_mean(parts[0])
+        if case == "part taken elsewhere":
+            return joined + tf.reduce_mean(parts[2])
         if case == "result taken twice":
             return joined + tf.reduce_mean(done[1])
         if case == "joined with more":
             return tf.concat([*done, x], 3)
         return joined if case != "added" else done[0] + done[1]
 
-    return frozen(build, [1, 4, 4, 8])
+    return frozen(build, [1, 1, 4, 24] if case == "squeezed" else [1, 4, 4, 24])
 
 
 @pytest.mark.parametrize(
-    "case", ["part taken twice", "result taken twice", "joined with more", "rows", "added"]
+    "case",
+    [
+        "part taken twice",
+        "part taken elsewhere",
+        "result taken twice",
+        "joined with more",
+        "rows",
+        "added",
+        "squeezed",
+    ],
 )
 def test_what_only_looks_like_a_group_is_deployed_layer_by_layer(case):
     """Whoever else takes a part or a result keeps getting float values."""
@@ -252,6 +266,15 @@ def test_a_pad_that_others_take_stays_float_for_them(assert_same):
     ]
     assert [node.op for node in quantized.node].count("AscendQuant") == 2
     assert_same(model, record, quantized, 1, 6, 6, 4)
+
+
+def test_a_pad_that_is_an_output_keeps_its_value(run):
+    """The output is the padded float tensor, the layer takes a padded copy of the codes."""
+    model = frozen(padded_conv, [1, 6, 6, 4])
+    quantized, _ = quantize_graph(model, ["y", "c/pad"], Record({"c/conv": factors(5)}))
+    x = value(1, 6, 6, 4)
+    (padded,) = run(quantized, ["c/pad"], {"x:0": x})
+    np.testing.assert_array_equal(padded, np.pad(x, PADS))
 
 
 @pytest.mark.parametrize("case", ["ones", "mirror", "pooling"])

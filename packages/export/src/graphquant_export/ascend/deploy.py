@@ -81,6 +81,8 @@ def _drop_fake_quantizers(
     for site in sites:
         x = tensor_name(site.activation.name)
         editor.set_input(site.op.name, site.layer.activation_port, x)
+        if site.split is not None:
+            editor.set_input(site.activation.op.name, 1, tensor_name(site.split.name))
     weights = {(site.op.name, site.layer.weight_port) for site in sites if site.weight is not None}
     editor.drop_unneeded(outputs, [(name, port) for name, port in weights if port is not None])
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 import attrs
 import tensorflow as tf
 
-from graphquant_core.graph import PassThrough
 from graphquant_export.ascend.layer_integers import LayerIntegers
 from graphquant_export.ascend.sites import Site
 from graphquant_export.frozen import GraphDefEditor
@@ -19,20 +18,17 @@ class Group:
 
     Attributes:
         split: The Split, whose outputs the members take.
+        value: The float tensor that is split.
         concat: The Concat or ConcatV2 that takes what they return.
         members: The convolutions with their integers, in the order of `concat`.
         first_port: Input of `concat` that the first member feeds.
     """
 
     split: tf.Operation
+    value: tf.Tensor
     concat: tf.Operation
     members: tuple[tuple[Site, LayerIntegers], ...]
     first_port: int
-
-    @property
-    def value(self) -> tf.Tensor:
-        """What is split."""
-        return self.split.inputs[1]
 
 
 def find_groups(
@@ -52,7 +48,7 @@ def find_groups(
     """
     by_split: dict[tf.Operation, list[tuple[Site, LayerIntegers]]] = {}
     for site, numbers in layers:
-        if site.op.type == "Conv2D" and site.activation.op.type == "Split":
+        if site.op.type == "Conv2D" and site.split is not None:
             by_split.setdefault(site.activation.op, []).append((site, numbers))
     found = (_group(editor, outputs, split, members) for split, members in by_split.items())
     return [group for group in found if group is not None]
@@ -65,9 +61,10 @@ def _group(
     members: list[tuple[Site, LayerIntegers]],
 ) -> Group | None:
     sites = [site for site, _ in members]
+    value = sites[0].split
     takers = [editor.consumers(tensor.name) for tensor in split.outputs]
     wanted = sorted((site.op.name, site.layer.activation_port) for site in sites)
-    if sorted(taker for several in takers for taker in several) != wanted:
+    if value is None or sorted(taker for several in takers for taker in several) != wanted:
         return None
     if split.name in outputs or {len(several) for several in takers} != {1}:
         return None
@@ -76,12 +73,12 @@ def _group(
     last = [numbers.steps[-1].output if numbers.steps else site.op.outputs[0]
             for site, numbers in members]  # fmt: skip
     if any(tensor.op.name in outputs for tensor in last) or any(
-        isinstance(step, PassThrough) for _, numbers in members for step in numbers.steps
+        step.op.type == "Squeeze" for _, numbers in members for step in numbers.steps
     ):
         return None
     joined = [editor.consumers(tensor.name) for tensor in last]
     names = {name for several in joined for name, _ in several}
-    if len(names) != 1 or any(len(several) != 1 for several in joined):
+    if len(names) != 1:
         return None
     concat = split.graph.get_operation_by_name(names.pop())
     if concat.type not in ("Concat", "ConcatV2") or concat.get_attr("N") != len(members):
@@ -90,7 +87,8 @@ def _group(
         return None
     ports = [port for several in joined for _, port in several]
     order = sorted(range(len(members)), key=ports.__getitem__)
-    return Group(split, concat, tuple(members[index] for index in order), min(ports))
+    ordered = tuple(members[index] for index in order)
+    return Group(split, value, concat, ordered, min(ports))
 
 
 def _along_channels(split: tf.Operation, concat: tf.Operation, site: Site) -> bool:

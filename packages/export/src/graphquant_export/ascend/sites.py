@@ -33,6 +33,7 @@ class Site:
         op: Its op.
         activation: The float tensor that is to be quantised: what goes into the fake quantiser
             when there is one.
+        split: What is split, without fake quantiser, when the activation is an output of a Split.
         weight: The tensor at the weight port, outside of a cond; ``None`` without weight.
         trained: Whether the weight comes out of a fake quantiser, hence lies on its grid.
         tail: Steps behind the op that fold into it.
@@ -42,6 +43,7 @@ class Site:
     factors: LayerFactors
     op: tf.Operation
     activation: tf.Tensor
+    split: tf.Tensor | None
     weight: tf.Tensor | None
     trained: bool
     tail: tuple[Step, ...]
@@ -75,16 +77,24 @@ def find_sites(graph: tf.Graph, outputs: Sequence[str], record: Record) -> list[
 
 def _site(view: GraphView, layer: Layer, factors: LayerFactors, keep: frozenset[str]) -> Site:
     op = view.graph.get_operation_by_name(layer.name)
-    activation = op.inputs[layer.activation_port]
-    if role_of(activation.op) == ACTIVATION_OUTPUT:
-        activation = marked_input(activation, ACTIVATION_INPUT)
+    activation = _before_fake_quantizer(op.inputs[layer.activation_port])
+    # A group convolution is quantised before its Split, once.
+    splits = activation.op.type == "Split"
+    split = _before_fake_quantizer(activation.op.inputs[1]) if splits else None
     if layer.weight_port is None:
-        return Site(layer, factors, op, activation, None, False, ())
+        return Site(layer, factors, op, activation, split, None, False, ())
     weight = carried_from(op.inputs[layer.weight_port])
     channels = layer.output_channels or 0
     tail = affine_tail(view, op.outputs[0], layer.output_channel_axis, channels, keep)
     trained = role_of(op.inputs[layer.weight_port].op) == WEIGHT_OUTPUT
-    return Site(layer, factors, op, activation, weight, trained, tail)
+    return Site(layer, factors, op, activation, split, weight, trained, tail)
+
+
+def _before_fake_quantizer(tensor: tf.Tensor) -> tf.Tensor:
+    """What goes into the fake quantiser that `tensor` comes out of; else `tensor` itself."""
+    if role_of(tensor.op) != ACTIVATION_OUTPUT:
+        return tensor
+    return marked_input(tensor, ACTIVATION_INPUT)
 
 
 def _check_complete(graph: tf.Graph, plan: Plan, record: Record) -> None:

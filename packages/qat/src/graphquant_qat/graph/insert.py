@@ -20,10 +20,13 @@ from graphquant_core.plan import Plan
 from graphquant_core.quantizers import QuantizerRequest
 from graphquant_core.registry import Registry, load_registry
 from graphquant_qat.config.model import ActivationConfig, LayerConfig, RetrainConfig, WeightConfig
+from graphquant_qat.graph.split_groups import splits_of_groups
 
 logger = logging.getLogger(__name__)
 
 ZERO_MINIMUM_TYPES = frozenset({"Relu", "Relu6"})
+SPLIT_VALUE = 1
+"""Input of a Split that is split."""
 
 
 @attrs.frozen
@@ -46,7 +49,7 @@ def insert_quantizers(
     """Every enabled layer of `config` with its inputs fake-quantised, by name in the plan's order.
 
     Layers that take one tensor under one activation configuration share a quantiser, and so do
-    layers with one weight.
+    the groups of a convolution by Split and Concat, and layers with one weight.
 
     Args:
         rewrite: The open transaction on the graph.
@@ -61,12 +64,18 @@ def insert_quantizers(
             strategy that isn't registered.
     """
     replica = current_replica()
-    insertion = _Insertion(rewrite, load_registry(), config.batch_num, activation_grid, weight_grid)
-    quantized = {}
+    enabled = {}
     for layer in plan.layers:
         entry = config.layers.get(shared_name(layer.name))
-        if entry is None or not entry.retrain_enable or not in_replica(layer.name, replica):
-            continue
+        if entry is not None and entry.retrain_enable and in_replica(layer.name, replica):
+            enabled[layer.name] = (layer, entry)
+    insertion = _Insertion(rewrite, load_registry(), config.batch_num, activation_grid, weight_grid)
+    insertion.splits = splits_of_groups(
+        rewrite.view,
+        {name: (layer, entry.activation) for name, (layer, entry) in enabled.items()},
+    )
+    quantized = {}
+    for layer, entry in enabled.values():
         quantized[layer.name] = done.get(layer.name) or insertion.quantize(layer, entry)
         for advice in layer.advice:
             logger.info('layer "%s" %s', layer.name, advice)
@@ -93,11 +102,14 @@ class _Insertion:
         self.placer = QuantizerPlacer(rewrite)
         self.placed: dict[Hashable, PlacedQuantizer] = {}
         self.redirects: list[tuple[tf.Operation, int, str]] = []
+        self.splits: dict[str, tf.Operation] = {}
 
     def quantize(self, layer: Layer, config: LayerConfig) -> QuantizedLayer:
         op = self.rewrite.graph.get_operation_by_name(layer.name)
-        activation = self._activation(op, layer, config.activation)
-        self.redirects.append((op, layer.activation_port, activation.output))
+        split = self.splits.get(layer.name)
+        taker, taken = (op, layer.activation_port) if split is None else (split, SPLIT_VALUE)
+        activation = self._activation(taker, taken, layer, config.activation)
+        self.redirects.append((taker, taken, activation.output))
         weight = None
         if layer.weight_port is not None and config.weight is not None:
             weight = self._weight(op, layer, layer.weight_port, config.weight)
@@ -112,9 +124,9 @@ class _Insertion:
             self.rewrite.redirect(op, port, self._carried_in(op, tensor))
 
     def _activation(
-        self, op: tf.Operation, layer: Layer, config: ActivationConfig
+        self, op: tf.Operation, port: int, layer: Layer, config: ActivationConfig
     ) -> PlacedQuantizer:
-        values = op.inputs[layer.activation_port]
+        values = op.inputs[port]
         shared = (values.name, config)
         if shared not in self.placed:
             fixed_min = config.fixed_min
@@ -128,9 +140,7 @@ class _Insertion:
             }
             request = QuantizerRequest(_key(layer), self.activation_grid, options=options)
             quantizer = self.registry.activation_quantizer(config.algo)
-            self.placed[shared] = self.placer.activation(
-                op, layer.activation_port, quantizer, request
-            )
+            self.placed[shared] = self.placer.activation(op, port, quantizer, request)
         return self.placed[shared]
 
     def _weight(
