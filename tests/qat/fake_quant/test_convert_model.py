@@ -127,6 +127,17 @@ ONE_LAYER: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
         tf.pad(tf.nn.max_pool2d(fq(x, -2.0, 2.1), 2, 2, "SAME"), [[0, 0], [1, 1], [2, 0], [0, 0]]),
         per_tensor(value(3, 3, 4, 5)),
     ),
+    "dilated by space-to-batch": lambda x: tf.batch_to_space(
+        tf.nn.conv2d(
+            tf.space_to_batch(fq(x, -2.0, 2.1), [2, 2], [[2, 2], [2, 2]]),
+            last_axis(value(3, 3, 4, 5)),
+            1,
+            "VALID",
+            name="s/layer",
+        ),
+        [2, 2],
+        [[0, 0], [0, 0]],
+    ),
     "depthwise per channel": per_channel_depthwise,
     "depthwise per multiplier": per_multiplier_depthwise,
     "transposed convolution": transposed,
@@ -278,6 +289,70 @@ def test_a_fake_quantiser_with_other_consumers_stays_for_them(
     x = data(4, 6, 6, 4)
     expected = run_graph(converted.graph_def, x)
     np.testing.assert_allclose(run_graph(converted.quantized, x), expected, atol=1e-5)
+
+
+def test_a_fake_quantiser_before_another_op_stays_for_it(
+    convert: Callable[..., Converted],
+) -> None:
+    """Relu and another fake quantiser behind it still see fake-quantised values."""
+
+    def build(x: tf.Tensor) -> tf.Tensor:
+        quantised = fq(x, -1.0, 0.2, name="quantised")
+        first = conv(quantised, last_axis(value(3, 3, 4, 4)), "s/first")
+        second = fq(tf.nn.relu(quantised), 0.0, 3.0)
+        return tf.concat([first, conv(second, last_axis(value(3, 3, 4, 4)), "s/second")], 3)
+
+    converted = convert(build)
+    assert len(converted.record) == 2
+    x = data(4, 6, 6, 4)
+    expected = run_graph(converted.graph_def, x)
+    np.testing.assert_allclose(run_graph(converted.quantized, x), expected, atol=1e-5)
+
+
+def test_a_fake_quantiser_that_is_an_output_stays(convert: Callable[..., Converted]) -> None:
+    """Its name carries the fake-quantised value, while the layer takes integers."""
+    converted = convert(
+        lambda x: conv(fq(x, -2.0, 2.1, name="quantised"), last_axis(value(3, 3, 4, 4))),
+        outputs=("y", "quantised"),
+    )
+    x = data(4, 6, 6, 4)
+    for output in ("y:0", "quantised:0"):
+        expected = run_graph(converted.graph_def, x, output)
+        found = run_graph(converted.quantized, x, output)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_an_output_between_layer_and_batch_norm_keeps_its_value(
+    convert: Callable[..., Converted],
+) -> None:
+    """What stands behind an output isn't folded, so that the scales hold for both."""
+
+    def build(x: tf.Tensor) -> tf.Tensor:
+        y = conv(fq(x, -2.0, 2.1), last_axis(value(3, 3, 4, 5)))
+        return normalised(tf.nn.bias_add(y, value(5), name="before"))
+
+    converted = convert(build, outputs=("y", "before"))
+    x = data(4, 6, 6, 4)
+    for output in ("y:0", "before:0"):
+        expected = run_graph(converted.graph_def, x, output)
+        found = run_graph(converted.quantized, x, output)
+        assert np.abs(found - expected).max() < 1e-3 * np.ptp(expected)
+
+
+def test_who_waited_for_a_fake_quantiser_waits_for_its_input(
+    convert: Callable[..., Converted],
+) -> None:
+    """A control edge from a fake quantiser that is gone moves to the op before it."""
+
+    def build(x: tf.Tensor) -> tf.Tensor:
+        quantised = fq(tf.nn.relu(x, name="before"), 0.0, 2.1, name="quantised")
+        with tf.control_dependencies([quantised]):
+            waits = tf.nn.relu(x, name="waits")
+        return tf.concat([conv(quantised, last_axis(value(3, 3, 4, 4))), waits], 3)
+
+    nodes = {node.name: node for node in convert(build).quantized.node}
+    assert "quantised" not in nodes
+    assert "^before" in nodes["waits"].input
 
 
 def test_a_fake_quantiser_behind_the_last_layer_stays(convert: Callable[..., Converted]) -> None:

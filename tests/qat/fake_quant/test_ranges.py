@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from graphquant_qat.fake_quant.ranges import int8_weight, nudged_grid
@@ -19,6 +19,8 @@ def kernel(x: np.ndarray, low: float, high: float, bits: int, narrow: bool) -> n
         return session.run(tf.quantization.fake_quant_with_min_max_vars(x, low, high, bits, narrow))
 
 
+@example(low=-0.5, high=254.5, bits=8, narrow=False)  # zero points between two codes
+@example(low=-2.5, high=251.5, bits=8, narrow=True)
 @given(low=ENDS, high=ENDS, bits=st.integers(2, 8), narrow=st.booleans())
 def test_the_grid_is_that_of_the_kernel(low: float, high: float, bits: int, narrow: bool) -> None:
     """The kernel returns (code - zero) * scale for each code, also where 0.0 is out of range."""
