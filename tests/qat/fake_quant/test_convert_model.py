@@ -309,14 +309,18 @@ def test_a_fake_quantiser_before_another_op_stays_for_it(
     np.testing.assert_allclose(run_graph(converted.quantized, x), expected, atol=1e-5)
 
 
-def test_a_fake_quantiser_that_is_an_output_stays(convert: Callable[..., Converted]) -> None:
-    """Its name carries the fake-quantised value, while the layer takes integers."""
-    converted = convert(
-        lambda x: conv(fq(x, -2.0, 2.1, name="quantised"), last_axis(value(3, 3, 4, 4))),
-        outputs=("y", "quantised"),
-    )
+def test_outputs_before_a_layer_keep_fake_quantised_values(
+    convert: Callable[..., Converted],
+) -> None:
+    """A fake quantiser and a pooling behind it are outputs, while the layer takes integers."""
+
+    def build(x: tf.Tensor) -> tf.Tensor:
+        pooled = tf.nn.max_pool2d(fq(x, -2.0, 2.1, name="quantised"), 2, 2, "SAME", name="pooled")
+        return conv(pooled, last_axis(value(3, 3, 4, 4)))
+
+    converted = convert(build, outputs=("y", "quantised", "pooled"))
     x = data(4, 6, 6, 4)
-    for output in ("y:0", "quantised:0"):
+    for output in ("y:0", "quantised:0", "pooled:0"):
         expected = run_graph(converted.graph_def, x, output)
         found = run_graph(converted.quantized, x, output)
         np.testing.assert_allclose(found, expected, atol=1e-5)
