@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.graph.function_call import call
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 from graphquant_qat.graph import functions, gradients
 
@@ -20,7 +21,7 @@ def build_arq(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     if not request.grid.narrow:
         raise ConfigError(f"arq_retrain needs a narrow grid, not {request.grid}")
     function = functions.largest_scale(weight.shape.rank, request.axes, request.grid.maximum)
-    scale, factors, offset = functions.call(function, [weight], gradients.NO_GRADIENT, "scale")
+    scale, factors, offset = call(function, [weight], gradients.NO_GRADIENT, "scale")
     with weight.graph.gradient_override_map({"Round": gradients.STRAIGHT_THROUGH}):
         codes = tf.round(weight / scale)
     output = tf.multiply(codes, scale, name="on_grid")

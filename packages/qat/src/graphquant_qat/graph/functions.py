@@ -6,52 +6,16 @@ They hold stock ops only; TensorFlow inlines them before a graph runs.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from graphquant_core.graph.function_call import concrete
 from graphquant_core.quantize import FLOAT32_EPSILON
 from graphquant_qat.graph.ifmr import ifmr_range
 
 SCALAR = tf.TensorSpec([], tf.float32)
 COUNT = tf.TensorSpec([], tf.int32)
 ANY = tf.TensorSpec(None, tf.float32)
-
-
-def call(
-    function: tf.types.experimental.ConcreteFunction,
-    arguments: Sequence[tf.Tensor],
-    gradient: str | None = None,
-    name: str | None = None,
-) -> list[tf.Tensor]:
-    """Results of `function`, called by one op of the default graph.
-
-    Args:
-        function: What to call.
-        arguments: Its arguments.
-        gradient: Name of a registered gradient; without it the op has none.
-        name: Name of the op.
-    """
-    graph = tf.compat.v1.get_default_graph()
-    function.add_to_graph(graph)
-    types = [output.dtype for output in function.outputs]
-    with graph.gradient_override_map({"PartitionedCall": gradient} if gradient else {}):
-        results: list[tf.Tensor] = tf.raw_ops.PartitionedCall(
-            args=list(arguments), Tout=types, f=function, name=name
-        )
-    for result, output in zip(results, function.outputs, strict=True):
-        result.set_shape(output.shape)
-    return results
-
-
-def _concrete(*signature: tf.TensorSpec) -> Callable[[Callable[..., object]], object]:
-    def trace(function: Callable[..., object]) -> object:
-        # In a graph of its own: a function that is traced in a user's graph refers to it.
-        with tf.Graph().as_default():
-            traced = tf.function(function, input_signature=list(signature), autograph=False)
-            return traced.get_concrete_function()
-
-    return trace
 
 
 def _with_zero(low: tf.Tensor, high: tf.Tensor, levels: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -69,7 +33,7 @@ def searched_range(
     the mean over the IFMR searches so far, of which the stored range holds the first `seen`.
     """
 
-    @_concrete(ANY, SCALAR, SCALAR, COUNT)
+    @concrete(ANY, SCALAR, SCALAR, COUNT)
     def function(
         values: tf.Tensor, low: tf.Tensor, high: tf.Tensor, seen: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -90,7 +54,7 @@ def searched_range(
 def bounded_range(levels: int) -> tf.types.experimental.ConcreteFunction:
     """(low [], high []) -> (low, high), bounded so that they hold zero."""
 
-    @_concrete(SCALAR, SCALAR)
+    @concrete(SCALAR, SCALAR)
     def function(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return _with_zero(low, high, levels)
 
@@ -106,7 +70,7 @@ def range_factors(
     As FakeQuantWithMinMaxVars nudges: the zero point is rounded half up, counted from `minimum`.
     """
 
-    @_concrete(SCALAR, SCALAR, COUNT)
+    @concrete(SCALAR, SCALAR, COUNT)
     def function(
         low: tf.Tensor, high: tf.Tensor, seen: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -127,7 +91,7 @@ def largest_scale(
     scale = max|w| / maximum of each channel, 1.0 for a dead one; offset 0.
     """
 
-    @_concrete(tf.TensorSpec([None] * rank, tf.float32))
+    @concrete(tf.TensorSpec([None] * rank, tf.float32))
     def function(weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         reduced = [axis for axis in range(rank) if axis not in axes]
         scale = tf.reduce_max(tf.abs(weight), reduced, keepdims=True) / maximum
@@ -146,7 +110,7 @@ def learned_scale() -> tf.types.experimental.ConcreteFunction:
     the gradient.
     """
 
-    @_concrete(ANY, ANY, COUNT, SCALAR)
+    @concrete(ANY, ANY, COUNT, SCALAR)
     def function(
         start: tf.Tensor, stored: tf.Tensor, seen: tf.Tensor, rate: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:

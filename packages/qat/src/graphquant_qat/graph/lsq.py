@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from graphquant_core.channels import channel_count, per_channel_shape
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.graph.function_call import call
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 from graphquant_qat.graph import functions, gradients
 from graphquant_qat.graph.variables import stored
@@ -31,11 +32,11 @@ def build_lsq(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     shape = weight.shape.as_list()
     channels = channel_count(shape, request.axes)
     largest = functions.largest_scale(len(shape), request.axes, grid.maximum)
-    _, start, offset = functions.call(largest, [weight], gradients.NO_GRADIENT, "start")
+    _, start, offset = call(largest, [weight], gradients.NO_GRADIENT, "start")
     seen = stored(request.key, "ULQ_scale_batches", 0, trainable=False)
     held = stored(request.key, "ULQ_scale", 1.0, [channels] if request.axes else [])
     rate = tf.constant(1.0 / math.sqrt(max(math.prod(shape) // channels, 1) * grid.maximum))
-    factors, searching = functions.call(
+    factors, searching = call(
         functions.learned_scale(), [start, held, seen, rate], gradients.LEARNED_SCALE, "scale"
     )
     factors.set_shape(held.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.graph.function_call import call
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 from graphquant_qat.graph import functions, gradients
 from graphquant_qat.graph.variables import stored
@@ -39,16 +40,14 @@ def build_ulq(values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     if searched:
         seen = stored(request.key, "ULQ_batches", 0, trainable=False)
         function = functions.searched_range(grid.levels, batches, fixed_min)
-        used_low, used_high, _ = functions.call(
+        used_low, used_high, _ = call(
             function, [values, low, high, seen], gradients.SEARCHED_RANGE, "range"
         )
     else:
         with tf.control_dependencies(None):
             seen = tf.constant(0, name="seen")
         function = functions.bounded_range(grid.levels)
-        used_low, used_high = functions.call(
-            function, [low, high], gradients.BOUNDED_RANGE, "range"
-        )
+        used_low, used_high = call(function, [low, high], gradients.BOUNDED_RANGE, "range")
     with values.graph.gradient_override_map({"FakeQuantWithMinMaxVars": gradients.ULQ}):
         output = tf.quantization.fake_quant_with_min_max_vars(
             values, used_low, used_high, num_bits=grid.bits, name="FakeQuantWithMinMaxVars"
@@ -56,7 +55,7 @@ def build_ulq(values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     # The factors come from the variables alone: reading them needs no data and no cond.
     with tf.control_dependencies(None):
         factors = functions.range_factors(grid.levels, grid.minimum, batches)
-        scale, offset, calibrated = functions.call(
+        scale, offset, calibrated = call(
             factors, [low, high, seen], gradients.NO_GRADIENT, "factors"
         )
     return FakeQuantized(output, scale, offset, grid, calibrated if searched else None)

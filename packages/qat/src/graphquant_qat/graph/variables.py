@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from graphquant_core.graph.replica import current_replica
+
 v1 = tf.compat.v1
 
 
@@ -24,5 +26,9 @@ def stored(
         trainable=trainable,
         use_resource=True,
     )
+    if current_replica() is None:
+        # The read that every variable has from the start spares the graph two ops of another.
+        snapshot: str = variable.to_proto().snapshot_name
+        return v1.get_default_graph().get_tensor_by_name(snapshot)
     with tf.control_dependencies(None):
         return variable.read_value()
