@@ -38,7 +38,8 @@ class FakeQuantized:
     Attributes:
         output: float32, the shape of the input: ``(q - offset) * scale`` with integer q.
         scale: float32, ``[]`` or ``[C]``, above zero.
-        offset: int32, the shape of `scale`; zero for symmetric grids.
+        offset: The shape of `scale`: int32 where zero is a code, and then zero for symmetric
+            grids; float32 where it need not be one, as on MNN's asymmetric weight grids.
         grid: The integers q.
         calibrated: bool ``[]``, whether the factors come from data; ``None`` when they need none.
     """

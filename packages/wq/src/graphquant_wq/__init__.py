@@ -7,29 +7,33 @@ are loaded when they are first used, so that importing this package doesn't impo
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from graphquant_core.lazy_names import lazy_names
+
 if TYPE_CHECKING:
+    from graphquant_core.graph.restore import restore_float_checkpoint
     from graphquant_wq.batch_norm import reestimate_batch_norm
     from graphquant_wq.strip import strip_wq_ops
     from graphquant_wq.weight_quantizer import WeightQuantizer
 
-__all__ = ["WeightQuantizer", "__version__", "reestimate_batch_norm", "strip_wq_ops"]
+__all__ = [
+    "WeightQuantizer",
+    "__version__",
+    "reestimate_batch_norm",
+    "restore_float_checkpoint",
+    "strip_wq_ops",
+]
 
 __version__ = version("graphquant-wq")
 
-_MODULES = {
-    "WeightQuantizer": "weight_quantizer",
-    "reestimate_batch_norm": "batch_norm",
-    "strip_wq_ops": "strip",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "WeightQuantizer": ".weight_quantizer",
+        "reestimate_batch_norm": ".batch_norm",
+        "restore_float_checkpoint": "graphquant_core.graph.restore",
+        "strip_wq_ops": ".strip",
+    },
+)

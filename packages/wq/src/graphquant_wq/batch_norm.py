@@ -56,10 +56,11 @@ def reestimate_batch_norm(
         average.variable.name: (total / count).astype(average.batch.dtype.as_numpy_dtype)
         for average, total in zip(averages, sums, strict=True)
     }
-    set_variables(view, sess, means)
+    set_variables(sess.graph, sess, means)
     return len(means)
 
 
 def _is_statistic(average: MovingAverage) -> bool:
     """Whether it is a vector that is computed from a batch, not an average of a loss."""
-    return average.batch.shape.rank == 1 and average.batch.shape.is_fully_defined()
+    shape = average.batch.shape
+    return bool(shape.rank == 1 and shape.is_fully_defined())

@@ -91,7 +91,8 @@ def _error(rows: Float32Array, low: Float32Array, high: Float32Array, grid: Grid
     codes *= step[:, None]
     codes += low[:, None]
     codes -= rows
-    return np.einsum("gn,gn->g", codes, codes)
+    error: Float32Array = np.einsum("gn,gn->g", codes, codes)
+    return error
 
 
 def _refined(rows: Float32Array, low: Float32Array, high: Float32Array, grid: Grid) -> Range:

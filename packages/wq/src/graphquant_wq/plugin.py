@@ -61,6 +61,12 @@ class LearnedScale:
             return learned_scale.build_learned_symmetric(weight, request)
         return learned_scale.build_learned_asymmetric(weight, request)
 
+    def variables(self, grid: Grid) -> tuple[str, ...]:
+        """See `graphquant_wq.strategies.learned_scale`."""
+        from graphquant_wq.strategies.learned_scale import LOG_SCALE, ZERO_POINT
+
+        return (LOG_SCALE,) if grid.narrow else (LOG_SCALE, ZERO_POINT)
+
     def start(
         self, rows: npt.NDArray[np.float32], grid: Grid
     ) -> dict[str, npt.NDArray[np.float32]]:

@@ -14,22 +14,21 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, GraphStateError
 from graphquant_core.graph import GraphView
-from graphquant_core.graph.guards import first_gradient_op
 from graphquant_core.plan import Plan
-from graphquant_core.registry import load_registry
+from graphquant_core.registry import Registry, load_registry
 from graphquant_export.mnn import ConverterCommand, LayerParams, save_compress_params
 from graphquant_wq.graph.rewrite import quantize_graph
 from graphquant_wq.graph.start import (
+    Start,
     check_weights,
-    clipped,
     has_pruned_zeros,
-    variable_starts,
+    trained_variables,
 )
 from graphquant_wq.graph.variables import (
     masked_update,
     plain_variable,
+    read_started,
     set_variables,
-    unstarted,
 )
 from graphquant_wq.settings import checked_settings
 
@@ -107,21 +106,22 @@ class WeightQuantizer:
             NonFiniteError: A weight is NaN or infinite.
             ConfigError: `sess` is a session on another graph.
         """
-        record = self._record
+        record, registry = self._record, load_registry()
         self._check_session(sess)
-        values = self._weights(sess)
+        values, started = self._weights(sess, registry)
         check_weights(record.weights, values)
         kept = frozenset(
             name
             for name, weight in record.weights.items()
             if record.settings.keep_zeros and has_pruned_zeros(values[weight.weight])
         )
-        flags = {
-            weight.keeps_zero: np.asarray(name in kept)
-            for name, weight in record.weights.items()
-            if weight.keeps_zero is not None
-        }
-        set_variables(GraphView(self._graph), sess, {**flags, **self._starts(sess, values, kept)})
+        start = Start(record, values, kept, registry)
+        new: dict[str, npt.NDArray[Any]] = {**start.flags()}
+        # Those that were trained stay, unless training is to start anew.
+        new |= start.variables(frozenset() if record.settings.start == "mse" else started)
+        if record.settings.start != "keep":
+            new |= start.clipped_weights(self._graph)
+        set_variables(self._graph, sess, new)
         record.zeros = kept
         record.session = weakref.ref(sess)
         record.keep_zeros = self._zero_keeper(values, kept)
@@ -191,58 +191,23 @@ class WeightQuantizer:
             )
         return self._record.zeros
 
-    def _weights(self, sess: tf.compat.v1.Session) -> dict[str, npt.NDArray[np.float32]]:
+    def _weights(
+        self, sess: tf.compat.v1.Session, registry: Registry
+    ) -> tuple[dict[str, npt.NDArray[np.float32]], frozenset[str]]:
+        """The weights by tensor name, and the strategies' variables that were started."""
+        trained = [
+            name
+            for weight in self._record.weights.values()
+            for name in trained_variables(weight, registry)
+        ]
         names = self._record.tensors("weight", "factor")
         try:
-            found = sess.run([self._graph.get_tensor_by_name(name) for name in names])
+            return read_started(self._graph, sess, names, trained)
         except tf.errors.FailedPreconditionError as error:
             raise GraphStateError(
                 "WeightQuantizer.init(sess) needs the weights: initialise or restore the "
                 f"variables first ({error.message})"
             ) from error
-        return dict(zip(names, found, strict=True))
-
-    def _starts(
-        self,
-        sess: tf.compat.v1.Session,
-        values: Mapping[str, npt.NDArray[np.float32]],
-        kept: frozenset[str],
-    ) -> dict[str, npt.NDArray[Any]]:
-        """New values of variables, by name."""
-        start = self._record.settings.start
-        view = GraphView(self._graph)
-        starts = self._variable_starts(view, sess, values, kept)
-        if start == "keep" or (start == "auto" and first_gradient_op(view) is None):
-            return starts
-        for name, weight in self._record.weights.items():
-            variable = plain_variable(view, self._graph.get_tensor_by_name(weight.weight))
-            if variable is None or variable.name in starts:
-                continue
-            factor = None if weight.factor is None else values[weight.factor]
-            new = clipped(weight, values[weight.weight], factor, name in kept, load_registry())
-            if new is not None:
-                starts[variable.name] = new
-        return starts
-
-    def _variable_starts(
-        self,
-        view: GraphView,
-        sess: tf.compat.v1.Session,
-        values: Mapping[str, npt.NDArray[np.float32]],
-        kept: frozenset[str],
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Values of a strategy's own variables; of those that were trained, only for "mse"."""
-        starts: dict[str, npt.NDArray[Any]] = {}
-        for name, weight in self._record.weights.items():
-            factor = None if weight.factor is None else values[weight.factor]
-            found = variable_starts(
-                weight, values[weight.weight], factor, name in kept, load_registry()
-            )
-            starts.update(found)
-        if self._record.settings.start == "mse":
-            return starts
-        fresh = unstarted(view, sess, starts)
-        return {name: value for name, value in starts.items() if name in fresh}
 
     def _zero_keeper(
         self, values: Mapping[str, npt.NDArray[np.float32]], kept: frozenset[str]

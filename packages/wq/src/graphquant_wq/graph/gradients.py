@@ -1,27 +1,48 @@
-"""The gradient of a weight that was put on a grid, registered once under a name of ours."""
+"""The gradients of a weight that was put on a grid, registered once under names of ours."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 
-_PASS_THROUGH = "GraphquantPassThrough"
+from graphquant_core.graph.function_call import call
+
+PASS_THROUGH = "GraphquantPassThrough"
+"""To the first argument of a call as it is, to the others none. It costs no op at all."""
+
+BY_FUNCTION = "GraphquantByFunction"
+"""By the function that `set_gradient` named for the one that was called."""
+
+Function: TypeAlias = tf.types.experimental.ConcreteFunction
+
+_gradients: dict[str, Function] = {}
 
 
-def straight_through(on_grid: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """`on_grid`, with the gradient going to `weight` unchanged and not through the grid.
+def set_gradient(function: Function, gradient: Function) -> None:
+    """Lets a call of `function` with `BY_FUNCTION` have the gradient that `gradient` computes.
 
-    It costs the backward pass no op at all.
+    `gradient` takes the arguments of `function` and the gradient of its first result; it returns
+    those of the first arguments. The others have none.
     """
-    with on_grid.graph.gradient_override_map({"IdentityN": _PASS_THROUGH}):
-        output: tf.Tensor = tf.raw_ops.IdentityN(input=[on_grid, weight], name="on_grid")[0]
-    return output
+    _gradients[function.function_def.signature.name] = gradient
 
 
-def _pass_through(_: tf.Operation, upstream: tf.Tensor, __: tf.Tensor) -> tuple[None, tf.Tensor]:
-    return None, upstream
+def _pass_through(op: tf.Operation, upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor | None]:
+    return [upstream, *[None] * (len(op.inputs) - 1)]
 
 
-with contextlib.suppress(KeyError):  # registered before, by an import that was reloaded
-    tf.RegisterGradient(_PASS_THROUGH)(_pass_through)
+def _by_function(op: tf.Operation, upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor | None]:
+    found = call(_gradients[op.get_attr("f").name], [*op.inputs, upstream])
+    return [*found, *[None] * (len(op.inputs) - len(found))]
+
+
+def _register(name: str, gradient: Callable[..., list[tf.Tensor | None]]) -> None:
+    with contextlib.suppress(KeyError):  # registered before, by an import that was reloaded
+        tf.RegisterGradient(name)(gradient)
+
+
+_register(PASS_THROUGH, _pass_through)
+_register(BY_FUNCTION, _by_function)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 
+import attrs
 import numpy as np
 import tensorflow as tf
 
@@ -28,25 +29,37 @@ STATE_COLLECTION = "graphquant_wq_state"
 """Variables of ours that no Saver and no initialiser of the user's sees; `init` sets them."""
 
 
+@attrs.frozen
+class Inserted:
+    """What was inserted.
+
+    Attributes:
+        weights: Every layer that is wanted, by name; a Skip where that can't be after all.
+        flags: Variable, bool ``[n]``, that says which weights keep zeros; ``None`` if all do.
+    """
+
+    weights: dict[str, QuantizedWeight | Skip]
+    flags: str | None
+
+
 def insert_fake_weights(
     rewrite: Rewrite, plan: Plan, settings: Settings, registry: Registry
-) -> dict[str, QuantizedWeight | Skip]:
-    """Every layer of `plan` that `settings` want, with its weight fake-quantised, by name.
+) -> Inserted:
+    """Fake-quantise the weight of every layer of `plan` that `settings` want.
 
-    Layers that take one weight with the same settings share the fake quantisation. A layer that
-    can't be quantised after all is a Skip.
+    Layers that take one weight with the same settings share the fake quantisation.
 
     Raises:
         UnknownNameError: The strategy isn't registered.
         ConfigError: The strategy can't do the mode or the bits.
     """
+    chosen = [(layer, settings.of(layer)) for layer in plan.layers]
+    wanted = [(layer, given) for layer, given in chosen if given is not None]
     insertion = _Insertion(rewrite, registry)
-    quantized: dict[str, QuantizedWeight | Skip] = {}
-    for layer in plan.layers:
-        wanted = settings.of(layer)
-        if wanted is not None:
-            quantized[layer.name] = insertion.quantize(layer, wanted)
-    return quantized
+    if any(given.asymmetric for _, given in wanted):
+        insertion.make_flags(len(wanted))
+    weights = {layer.name: insertion.quantize(layer, given) for layer, given in wanted}
+    return Inserted(weights, insertion.flags)
 
 
 class _Insertion:
@@ -55,7 +68,29 @@ class _Insertion:
     def __init__(self, rewrite: Rewrite, registry: Registry) -> None:
         self._rewrite = rewrite
         self._registry = registry
-        self._built: dict[Hashable, tuple[str, str | None]] = {}
+        self._built: dict[Hashable, tuple[str, int | None]] = {}
+        self._flag_values: list[tf.Tensor] = []
+        self.flags: str | None = None
+
+    def make_flags(self, count: int) -> None:
+        """One variable for the flags of all weights: a variable costs a graph many ops."""
+        graph = self._rewrite.graph
+        with (
+            graph.as_default(),
+            tf.control_dependencies(None),
+            v1.device(None),
+            v1.name_scope(None),
+            v1.name_scope("weight_quant/"),
+        ):
+            flags = v1.Variable(
+                [False] * count,
+                trainable=False,
+                collections=[STATE_COLLECTION],
+                name="keeps_zero_set_by_WeightQuantizer.init",
+                use_resource=True,
+            )
+            self._flag_values = tf.unstack(flags.read_value(), name="keeps_zero")
+        self.flags = flags.op.name
 
     def quantize(self, layer: Layer, settings: LayerSettings) -> QuantizedWeight | Skip:
         view = self._rewrite.view
@@ -78,10 +113,12 @@ class _Insertion:
             scope = f"{layer.name.rpartition('/')[0]}/weight_quant".lstrip("/")
             with self._rewrite.beside(op), v1.name_scope(scope):
                 folded = None if factor is None else _along_channels(factor, layer)
-                self._built[shared] = _build(
-                    strategy, weight, folded, source.name, grouping, settings
-                )
-        output, keeps_zero = self._built[shared]
+                flag = len(self._built) if settings.asymmetric else None
+                options = {} if flag is None else {"keeps_zero": self._flag_values[flag]}
+                request = QuantizerRequest(source.name, settings.grid, options=options)
+                output = _build(strategy, weight, folded, grouping, request)
+                self._built[shared] = (output, flag)
+        output, flag = self._built[shared]
         self._rewrite.redirect(op, layer.weight_port, view.graph.get_tensor_by_name(output))
         names = mnn_op_names(view, layer)
         return QuantizedWeight(
@@ -90,7 +127,7 @@ class _Insertion:
             names,
             weight.name,
             output,
-            keeps_zero,
+            flag,
             None if factor is None else factor.name,
         )
 
@@ -99,33 +136,21 @@ def _build(
     strategy: WeightQuantizer,
     weight: tf.Tensor,
     factor: tf.Tensor | None,
-    key: str,
     grouping: Grouping,
-    settings: LayerSettings,
-) -> tuple[str, str | None]:
-    """Names of the tensor on the grid and of the variable that makes it keep zeros."""
-    options = {}
-    keeps_zero = None
-    if settings.asymmetric:
-        keeps_zero = v1.Variable(
-            False,
-            trainable=False,
-            collections=[STATE_COLLECTION],
-            name="keeps_zero_set_by_WeightQuantizer.init",
-            use_resource=True,
-        )
-        options["keeps_zero"] = keeps_zero.read_value()
+    request: QuantizerRequest,
+) -> str:
+    """Name of the tensor on the grid."""
     entry = tf.identity(weight, name="input")
     mark(entry.op, WEIGHT_INPUT)
     folded = entry if factor is None else entry * factor
     grouped, axes = _in_groups(folded, grouping)
-    request = QuantizerRequest(key, settings.grid, axes, options)
-    on_grid = _as_weight(strategy.build(grouped, request).output, grouping)
+    built = strategy.build(grouped, attrs.evolve(request, axes=axes))
+    on_grid = _as_weight(built.output, grouping)
     if factor is not None:
         on_grid = tf.math.divide_no_nan(on_grid, factor)
     output = tf.identity(on_grid, name="output")
     mark(output.op, WEIGHT_OUTPUT)
-    return output.name, None if keeps_zero is None else keeps_zero.op.name
+    return str(output.name)
 
 
 def _along_channels(factor: tf.Tensor, layer: Layer) -> tf.Tensor:

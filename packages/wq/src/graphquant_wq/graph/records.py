@@ -31,7 +31,7 @@ class QuantizedWeight:
         mnn_names: Names of the ops that MNN makes of the layer.
         weight: Tensor that the layer took before.
         output: Tensor on the grid that it takes now.
-        keeps_zero: Variable that says whether zeros are kept; ``None`` when they always are.
+        flag: Place in the record's `flags`; ``None`` when zeros are always kept.
         factor: Tensor, float32 ``[out]``, that MNN multiplies the weight by before it forms the
             groups; ``None`` where that doesn't change a grid.
     """
@@ -41,7 +41,7 @@ class QuantizedWeight:
     mnn_names: tuple[str, ...]
     weight: str
     output: str
-    keeps_zero: str | None
+    flag: int | None
     factor: str | None
 
     @property
@@ -80,6 +80,7 @@ class GraphRecord:
         settings: What it was asked for.
         plan: Every layer that MNN quantises, and every one that it doesn't.
         weights: The quantised weights, by layer name.
+        flags: Variable, bool ``[n]``, that says which weights keep zeros; ``None`` if all do.
         session: The session that `init` or `update` saw last.
         zeros: Names of the layers whose zeros are kept; ``None`` before `init`.
         keep_zeros: Op that sets kept zeros to zero again; ``None`` when there are none.
@@ -89,6 +90,7 @@ class GraphRecord:
     settings: Settings
     plan: Plan
     weights: dict[str, QuantizedWeight]
+    flags: str | None = None
     session: Callable[[], object | None] = lambda: None
     zeros: frozenset[str] | None = None
     keep_zeros: str | None = None

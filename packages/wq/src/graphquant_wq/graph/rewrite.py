@@ -44,13 +44,14 @@ def quantize_graph(graph: tf.Graph, settings: Settings) -> GraphRecord:
         if not plan.layers:
             raise NoLayersError(f"graph has no layer that MNN quantises{_reasons(plan)}")
         settings.check_names(plan)
-        found = insert_fake_weights(rewrite, plan, settings, load_registry())
+        inserted = insert_fake_weights(rewrite, plan, settings, load_registry())
+        found = inserted.weights
         weights = {name: row for name, row in found.items() if isinstance(row, QuantizedWeight)}
         skips = {name: row for name, row in found.items() if isinstance(row, Skip)}
         plan = Plan(tuple(skips.get(row.name, row) for row in plan.rows))
         if not weights:
             raise NoLayersError(f"graph has no layer left to quantise{_reasons(plan)}")
-        record = GraphRecord(settings, plan, weights)
+        record = GraphRecord(settings, plan, weights, inserted.flags)
     keep_record(graph, record)
     logger.info("the weights of %d layers of the graph are fake-quantised", len(weights))
     return record

@@ -29,7 +29,7 @@ def plain_variable(view: GraphView, weight: tf.Tensor) -> tf.Operation | None:
 
 
 def set_variables(
-    view: GraphView, session: tf.compat.v1.Session, values: Mapping[str, npt.NDArray[Any]]
+    graph: tf.Graph, session: tf.compat.v1.Session, values: Mapping[str, npt.NDArray[Any]]
 ) -> None:
     """Gives variables new values, by the names of their ops, in one run and without a new op.
 
@@ -40,34 +40,53 @@ def set_variables(
     """
     ops, feeds = [], {}
     for name, value in values.items():
-        variable = view.graph.get_operation_by_name(name)
-        takers = view.consumers(variable.outputs[0])
-        assigning = [op for op, port in takers if op.type in _ASSIGNING and port == 0]
-        if not assigning:
+        variable = graph.get_operation_by_name(name)
+        assigning = _taker(variable, _ASSIGNING)
+        if assigning is None:
             raise GraphStateError(f'variable "{name}" has no op that initialises it')
-        ops.append(assigning[0])
-        feeds[assigning[0].inputs[1]] = value.reshape(_shape(variable))
+        ops.append(assigning)
+        feeds[assigning.inputs[1]] = value.reshape(_shape(variable))
     if ops:
         session.run(ops, feeds)
 
 
-def unstarted(
-    view: GraphView, session: tf.compat.v1.Session, names: Iterable[str]
-) -> frozenset[str]:
-    """Those of the resource variables `names` that are not initialised, or all zeros."""
-    handles = {name: view.graph.get_operation_by_name(name).outputs[0] for name in names}
-    checks = {}
-    for name, handle in handles.items():
-        takers = view.consumers(handle)
-        checks[name] = next(op for op, _ in takers if op.type == "VarIsInitializedOp").outputs[0]
-    initialized = session.run(checks)
-    reads = {
-        name: next(op for op, _ in view.consumers(handle) if op.type == "ReadVariableOp").outputs[0]
-        for name, handle in handles.items()
-        if initialized[name]
-    }
-    values = session.run(reads)
-    return frozenset(name for name in handles if name not in values or not values[name].any())
+def read_started(
+    graph: tf.Graph, session: tf.compat.v1.Session, tensors: Iterable[str], names: Iterable[str]
+) -> tuple[dict[str, npt.NDArray[Any]], frozenset[str]]:
+    """Values of `tensors`, and those of the resource variables `names` that were started.
+
+    A variable that is not initialised, or all zeros, was not. It takes one run, and two more when
+    a variable isn't initialised: a run in a large graph is slow when it is the first of its kind.
+
+    Raises:
+        FailedPreconditionError: One of `tensors` needs a variable that is not initialised.
+    """
+    wanted = {name: graph.get_tensor_by_name(name) for name in tensors}
+    variables = {name: graph.get_operation_by_name(name) for name in names}
+    try:
+        values, held = session.run((wanted, _reads(variables)))
+    except tf.errors.FailedPreconditionError:
+        checks = {name: _output(op, "VarIsInitializedOp") for name, op in variables.items()}
+        values, initialized = session.run((wanted, checks))
+        known = {name: op for name, op in variables.items() if initialized[name]}
+        held = session.run(_reads(known))
+    return values, frozenset(name for name, value in held.items() if value.any())
+
+
+def _reads(variables: Mapping[str, tf.Operation]) -> dict[str, tf.Tensor]:
+    return {name: _output(op, "ReadVariableOp") for name, op in variables.items()}
+
+
+def _output(variable: tf.Operation, op_type: str) -> tf.Tensor:
+    found = _taker(variable, frozenset({op_type}))
+    assert found is not None
+    return found.outputs[0]
+
+
+def _taker(variable: tf.Operation, op_types: frozenset[str]) -> tf.Operation | None:
+    """The first op of one of `op_types` that takes `variable`."""
+    takers = variable.outputs[0].consumers()
+    return next((op for op in takers if op.type in op_types and op.inputs[0].op is variable), None)
 
 
 def masked_update(

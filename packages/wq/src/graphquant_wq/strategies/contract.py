@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +23,10 @@ class StartsByClipping(Protocol):
 @runtime_checkable
 class StartsVariables(Protocol):
     """A strategy with trained variables ``<key>/<name>``, all zeros until they are started."""
+
+    def variables(self, grid: Grid) -> Sequence[str]:
+        """The `name` of each variable that it trains on `grid`."""
+        ...
 
     def start(
         self, rows: npt.NDArray[np.float32], grid: Grid

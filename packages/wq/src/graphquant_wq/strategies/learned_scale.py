@@ -6,19 +6,27 @@ it, finds the same grid: the extreme codes of every group stay in use.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.channels import per_channel_shape
+from graphquant_core.graph.function_call import call, concrete
 from graphquant_core.grid import Grid
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
+from graphquant_wq.graph.gradients import BY_FUNCTION, set_gradient
 from graphquant_wq.mse_range import best_range
 from graphquant_wq.strategies.limits import SMALLEST_SCALE
 
 v1 = tf.compat.v1
+
+Function: TypeAlias = tf.types.experimental.ConcreteFunction
+Shape = tuple[int, ...]
 
 LOG_SCALE, ZERO_POINT = "wq_log_scale", "wq_zero_point"
 
@@ -34,13 +42,10 @@ def build_learned_symmetric(weight: tf.Tensor, request: QuantizerRequest) -> Fak
 
     Source: LSQ (arXiv:1902.08153).
     """
-    grid = request.grid
-    low, high = _live_range(weight, request)
-    scale = _held(_scale(weight, request), _widest_symmetric(low, high, grid))
-    codes = _round(tf.clip_by_value(weight / scale, -grid.maximum, grid.maximum))
-    factors = tf.reshape(scale, [-1])
-    output = tf.multiply(codes, scale, name="on_grid")
-    return FakeQuantized(output, factors, tf.zeros_like(factors, tf.int32), grid)
+    function = _symmetric(tuple(weight.shape.as_list()), request.axes, request.grid)
+    arguments = [weight, _per_group(weight, request, LOG_SCALE)]
+    output, scale, offset = call(function, arguments, BY_FUNCTION, "on_grid")
+    return FakeQuantized(output, scale, offset, request.grid)
 
 
 def build_learned_asymmetric(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
@@ -54,22 +59,73 @@ def build_learned_asymmetric(weight: tf.Tensor, request: QuantizerRequest) -> Fa
 
     Source: LSQ+ (arXiv:2004.09576).
     """
-    grid = request.grid
-    keeps_zero = request.options.get("keeps_zero", tf.constant(False))
-    low, high = _live_range(weight, request)
-    spread = (high - low) / (grid.levels - 1 + 2 * _MARGIN)
-    widest = tf.where(keeps_zero, _widest_symmetric(low, high, grid), spread)
-    scale = _held(_scale(weight, request), widest)
-    zero = _per_group(weight, request, ZERO_POINT)
-    fixed = tf.stop_gradient(scale)
-    zero = tf.minimum(zero, high / fixed - grid.levels + 0.5 - _MARGIN)
-    zero = tf.maximum(zero, low / fixed - 0.5 + _MARGIN)
-    zero = tf.where(keeps_zero, float(-grid.maximum), zero)
-    last = tf.where(keeps_zero, 2.0 * grid.maximum, float(grid.levels))
-    codes = _round(tf.clip_by_value(weight / scale - zero, 0.0, last))
-    output = tf.multiply(codes + zero, scale, name="on_grid")
-    offset = grid.minimum - tf.reshape(zero, [-1])
-    return FakeQuantized(output, tf.reshape(scale, [-1]), offset, grid)
+    function = _asymmetric(tuple(weight.shape.as_list()), request.axes, request.grid)
+    trained = [_per_group(weight, request, name) for name in (LOG_SCALE, ZERO_POINT)]
+    arguments = [weight, *trained, request.options.get("keeps_zero", False)]
+    output, scale, offset = call(function, arguments, BY_FUNCTION, "on_grid")
+    return FakeQuantized(output, scale, offset, request.grid)
+
+
+@functools.cache
+def _symmetric(shape: Shape, axes: Shape, grid: Grid) -> Function:
+    """(weight, log_scale [G]) -> (on_grid, scale [G], offset int32 [G])."""
+    trained = per_channel_shape(shape, axes)
+
+    def forward(weight: tf.Tensor, log_scale: tf.Tensor) -> list[tf.Tensor]:
+        low, high = _live_range(weight, axes)
+        scale = tf.exp(tf.reshape(log_scale, trained))
+        scale = _held(scale, _widest_symmetric(low, high, grid))
+        codes = _round(tf.clip_by_value(weight / scale, -grid.maximum, grid.maximum))
+        factors = tf.reshape(scale, [-1])
+        return [codes * scale, factors, tf.zeros_like(factors, tf.int32)]
+
+    group = tf.TensorSpec([math.prod(trained)], tf.float32)
+    return _with_gradient(forward, (tf.TensorSpec(shape, tf.float32), group))
+
+
+@functools.cache
+def _asymmetric(shape: Shape, axes: Shape, grid: Grid) -> Function:
+    """(weight, log_scale [G], zero [G], keeps_zero bool []) -> (on_grid, scale [G], offset [G])."""
+    trained = per_channel_shape(shape, axes)
+
+    def forward(
+        weight: tf.Tensor, log_scale: tf.Tensor, zero: tf.Tensor, keeps_zero: tf.Tensor
+    ) -> list[tf.Tensor]:
+        low, high = _live_range(weight, axes)
+        spread = (high - low) / (grid.levels - 1 + 2 * _MARGIN)
+        widest = tf.where(keeps_zero, _widest_symmetric(low, high, grid), spread)
+        scale = _held(tf.exp(tf.reshape(log_scale, trained)), widest)
+        fixed = tf.stop_gradient(scale)
+        zero = tf.reshape(zero, trained)
+        zero = tf.minimum(zero, high / fixed - grid.levels + 0.5 - _MARGIN)
+        zero = tf.maximum(zero, low / fixed - 0.5 + _MARGIN)
+        zero = tf.where(keeps_zero, float(-grid.maximum), zero)
+        last = tf.where(keeps_zero, 2.0 * grid.maximum, float(grid.levels))
+        codes = _round(tf.clip_by_value(weight / scale - zero, 0.0, last))
+        offset = grid.minimum - tf.reshape(zero, [-1])
+        return [(codes + zero) * scale, tf.reshape(scale, [-1]), offset]
+
+    group = tf.TensorSpec([math.prod(trained)], tf.float32)
+    weight, keeps_zero = tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.bool)
+    return _with_gradient(forward, (weight, group, group, keeps_zero))
+
+
+def _with_gradient(
+    forward: Callable[..., list[tf.Tensor]], signature: Sequence[tf.TensorSpec]
+) -> Function:
+    """`forward` as a function whose gradient is a function as well."""
+    trained = sum(spec.dtype == tf.float32 for spec in signature)
+
+    def backward(*arguments: tf.Tensor) -> list[tf.Tensor]:
+        inputs, upstream = arguments[:-1], arguments[-1]
+        gradients: list[tf.Tensor] = tf.gradients(
+            forward(*inputs)[0], list(inputs[:trained]), upstream
+        )
+        return gradients
+
+    function = concrete(*signature)(forward)
+    set_gradient(function, concrete(*signature, signature[0])(backward))
+    return function
 
 
 def learned_start(rows: npt.NDArray[np.float32], grid: Grid) -> dict[str, npt.NDArray[np.float32]]:
@@ -82,9 +138,9 @@ def learned_start(rows: npt.NDArray[np.float32], grid: Grid) -> dict[str, npt.ND
     return start
 
 
-def _live_range(weight: tf.Tensor, request: QuantizerRequest) -> tuple[tf.Tensor, tf.Tensor]:
+def _live_range(weight: tf.Tensor, axes: Shape) -> tuple[tf.Tensor, tf.Tensor]:
     values = tf.stop_gradient(weight)
-    others = [axis for axis in range(weight.shape.rank) if axis not in request.axes]
+    others = [axis for axis in range(weight.shape.rank) if axis not in axes]
     low = tf.reduce_min(values, others, keepdims=True)
     return low, tf.reduce_max(values, others, keepdims=True)
 
@@ -98,24 +154,19 @@ def _held(scale: tf.Tensor, widest: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.minimum(scale, widest), SMALLEST_SCALE)
 
 
-def _scale(weight: tf.Tensor, request: QuantizerRequest) -> tf.Tensor:
-    return tf.exp(_per_group(weight, request, LOG_SCALE))
-
-
 def _round(values: tf.Tensor) -> tf.Tensor:
     with values.graph.gradient_override_map({"Round": "Identity"}):
         return tf.round(values)
 
 
 def _per_group(weight: tf.Tensor, request: QuantizerRequest, name: str) -> tf.Tensor:
-    """A trained variable with a number for each group, in a shape that broadcasts to `weight`."""
-    shape = per_channel_shape(weight.shape.as_list(), request.axes)
+    """A trained variable with a number for each group, [G]."""
     variable = v1.get_variable(
         f"{request.key}/{name}",
-        shape=[math.prod(shape)],
+        shape=[math.prod(per_channel_shape(weight.shape.as_list(), request.axes))],
         dtype=tf.float32,
         initializer=v1.zeros_initializer(),
         trainable=True,
         use_resource=True,
     )
-    return tf.reshape(variable.read_value(), shape)
+    return variable.read_value()
