@@ -156,6 +156,24 @@ def residual(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(conv(y, 4, "second") + x)
 
 
+def dead_channels(x: tf.Tensor) -> tf.Tensor:
+    """A channel without weights, one that its batch norm kills, one that is tiny."""
+    alive = np.random.default_rng(0).normal(size=(3, 3, 4, 6)) * [0, 1, 1e-9, 1, 1, 1]
+    kernel = v1.get_variable("w", initializer=alive.astype(np.float32))
+    gamma = v1.get_variable("gamma", initializer=np.float32([1, 0, 1, 1, -1, 1e-12]))
+    y, _, _ = v1.nn.fused_batch_norm(
+        tf.nn.conv2d(x, kernel, 1, "SAME"), gamma, vector("beta", 6), vector("mean", 6),
+        vector("variance", 6, 0.5, 2.0), is_training=False,
+    )  # fmt: skip
+    return tf.nn.relu(y)
+
+
+def silent_layer(x: tf.Tensor) -> tf.Tensor:
+    """The second convolution sees nothing but zeros."""
+    quiet = tf.nn.relu(conv(x, 4, "first") - 100.0)
+    return conv(quiet, 6, "second") + conv(x, 6, "third")
+
+
 def in_a_cond(x: tf.Tensor) -> tf.Tensor:
     first, second = weight("w", 3, 3, 4, 6), weight("other", 3, 3, 4, 6)
     return v1.cond(
@@ -188,6 +206,8 @@ FORMS = {
     "unfused batch norm": Form(IMAGE, unfused_batch_norm, 1),
     "scores by convolution": Form(IMAGE, scores_by_convolution, 1),
     "residual": Form(IMAGE, residual, 2),
+    "dead and tiny channels": Form(IMAGE, dead_channels, 1),
+    "layer without a signal": Form(IMAGE, silent_layer, 3),
     "v1 cond": Form(IMAGE, in_a_cond, 2, v1_control_flow=True),
 }
 

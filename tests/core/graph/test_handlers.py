@@ -1,4 +1,5 @@
 """The built-in handlers describe their ops truly, and skip what cannot be quantised."""
+
 from __future__ import annotations
 
 import numpy as np

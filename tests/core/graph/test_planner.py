@@ -1,4 +1,5 @@
 """The plan holds every op of a supported type once, with a decision and a reason."""
+
 from __future__ import annotations
 
 import json

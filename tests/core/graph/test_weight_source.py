@@ -1,4 +1,5 @@
 """Every way in which a weight reaches a layer leads back to what holds it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
