@@ -28,7 +28,7 @@ def uncalled_copies(view: GraphView, plan: Plan) -> Mapping[str, str]:
         copy = view.downstream([placeholder])
         names = {op.name for op in copy}
         inside = [layer for layer in plan.layers if layer.name in names]
-        called = {
+        called: dict[str | None, str] = {
             layer.weight_source: layer.name
             for layer in plan.layers
             if layer.weight_source and layer.name not in names
