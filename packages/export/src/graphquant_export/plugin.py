@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from graphquant_core.hookspecs import hookimpl
 from graphquant_export.ascend_exporter import AscendExporter
+from graphquant_export.mnn_exporter import MnnExporter
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import Exporter
@@ -13,5 +14,5 @@ if TYPE_CHECKING:
 
 @hookimpl
 def graphquant_exporters() -> list[Exporter]:
-    """The target ascend."""
-    return [AscendExporter()]
+    """The targets ascend and mnn."""
+    return [AscendExporter(), MnnExporter()]

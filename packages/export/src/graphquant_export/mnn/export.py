@@ -1,0 +1,117 @@
+"""Export to MNN: a frozen graph with its weights on their grids becomes one .mnn file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import attrs
+import tensorflow as tf
+
+from graphquant_core.exceptions import RangeError, RecordError
+from graphquant_core.files import check_writable, write_together
+from graphquant_export.frozen import GraphDefEditor, check_outputs
+from graphquant_export.mnn.command import ConverterCommand
+from graphquant_export.mnn.compress_params import LayerParams, save_compress_params
+from graphquant_export.mnn.convert import convert
+from graphquant_export.mnn.verify import LayerComparison, compare_weights
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class MnnArtifact:
+    """What an export to MNN wrote.
+
+    Attributes:
+        model_path: The model for MNN.
+        frozen_path: The frozen graph that it was converted from.
+        params_path: The compression parameters that the converter was given.
+        layers: Every quantised layer, the stored weight beside the frozen one.
+        command: The command line that converts the frozen graph again.
+    """
+
+    model_path: Path
+    frozen_path: Path
+    params_path: Path
+    layers: tuple[LayerComparison, ...]
+    command: ConverterCommand
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, the model first."""
+        return (self.model_path, self.frozen_path, self.params_path)
+
+
+def export_mnn(
+    model: tf.compat.v1.GraphDef,
+    outputs: Sequence[str],
+    params: Iterable[LayerParams],
+    save_path: str | os.PathLike[str],
+) -> MnnArtifact:
+    """Writes ``<save_path>.mnn``, ``<save_path>.pb`` and ``<save_path>.json``.
+
+    MNN's own converter makes the model. What it stored is then decoded and compared with the
+    frozen weights; nothing is written when a layer differs.
+
+    Args:
+        model: Frozen graph, with its weights on the grids that `params` say.
+        outputs: Names of the ops that are the model's outputs.
+        params: How each layer is quantised, as `WeightQuantizer.compress_params` returns it.
+        save_path: Start of the names of the files.
+
+    Raises:
+        OutputNotFoundError: An output is not in the model.
+        RecordError: `params` holds something else than LayerParams, or nothing.
+        UnsupportedLayerError: A layer of `params` stayed float in MNN, or is not in the model.
+        RangeError: A stored weight is another than the frozen one; names the layer.
+        MissingDependencyError: The wheel ``MNN`` is not installed.
+        ModelFileError: The converter failed.
+        FileWriteError: The files can't be written. After any error older files are as they were.
+    """
+    layers = _checked(params)
+    names = check_outputs(model, outputs)
+    stem = os.fspath(save_path)
+    finals = [Path(f"{stem}{ending}") for ending in (".mnn", ".pb", ".json")]
+    for path in finals:
+        check_writable(path, "save_path")
+    frozen = GraphDefEditor(model).graph_def(names)
+    with tempfile.TemporaryDirectory() as folder:
+        written = [Path(folder) / path.name for path in finals]
+        written[1].write_bytes(frozen.SerializeToString(deterministic=True))
+        save_compress_params(written[2], layers)
+        convert(ConverterCommand(written[1], written[0], written[2]))
+        compared = compare_weights(frozen, written[0], layers)
+        _check_stored(compared)
+        write_together(
+            [(final, path.read_bytes()) for final, path in zip(finals, written, strict=True)]
+        )
+    logger.info("The model is saved in %s", finals[0])
+    mnn, pb, json = finals
+    return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json))
+
+
+def _checked(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
+    layers = tuple(params)
+    for layer in layers:
+        if not isinstance(layer, LayerParams):
+            raise RecordError(
+                f"record ({type(layer).__name__}) must hold LayerParams, as "
+                "WeightQuantizer.compress_params() returns them"
+            )
+    if not layers:
+        raise RecordError("record () holds no layer: give WeightQuantizer.compress_params()")
+    return layers
+
+
+def _check_stored(compared: Iterable[LayerComparison]) -> None:
+    for layer in compared:
+        if layer.mismatches:
+            raise RangeError(
+                f'layer "{layer.name}": {layer.mismatches} of {layer.weights} weights are not on '
+                f"the grid of {layer.bits} bits that MNN derives from them; strip_wq_ops() before "
+                "freezing puts them there"
+            )
