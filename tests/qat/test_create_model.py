@@ -17,6 +17,7 @@ from graphquant_core.exceptions import (
     ConfigError,
     FileWriteError,
     GradientsExistError,
+    GraphStateError,
     NoLayersError,
     SessionExistsError,
     UnknownNameError,
@@ -73,6 +74,20 @@ def test_calling_it_again_changes_no_input(network: Callable[[bool], Any], tmp_p
     again = sum(op.type == "FakeQuantWithMinMaxVars" for op in graph.get_operations())
     assert count == again == 5
     assert first[-1].name != second[-1].name
+
+
+def test_a_rewritten_graph_that_was_imported_is_refused(
+    network: Callable[[bool], Any], tmp_path: Path
+) -> None:
+    """Its quantisers are there, but nothing is known of them."""
+    graph = network(False).graph
+    files = configured(graph, tmp_path)
+    amct.create_quant_retrain_model(graph, *files)
+    imported = tf.Graph()
+    with imported.as_default():
+        tf.import_graph_def(graph.as_graph_def(), name="")
+    with pytest.raises(GraphStateError, match="fake-quantised already"):
+        amct.create_quant_retrain_model(imported, *files)
 
 
 def test_layers_that_share_an_input_share_its_quantiser() -> None:

@@ -8,11 +8,12 @@ from collections.abc import Hashable, Mapping
 import attrs
 import tensorflow as tf
 
+from graphquant_core.exceptions import GraphStateError
 from graphquant_core.graph import Rewrite
 from graphquant_core.graph.control_flow import control_flow_context, outside_control_flow
 from graphquant_core.graph.placing import PlacedQuantizer, QuantizerPlacer
 from graphquant_core.graph.replica import current_replica, in_replica, shared_name
-from graphquant_core.graph.rewire import WEIGHT_OUTPUT, mark
+from graphquant_core.graph.rewire import ACTIVATION_OUTPUT, WEIGHT_OUTPUT, mark, role_of
 from graphquant_core.graph.weight_source import WeightSource, find_weight_source
 from graphquant_core.grid import INT8, INT8_NARROW, Grid
 from graphquant_core.layer import Layer
@@ -25,6 +26,7 @@ from graphquant_qat.graph.split_groups import splits_of_groups
 logger = logging.getLogger(__name__)
 
 ZERO_MINIMUM_TYPES = frozenset({"Relu", "Relu6"})
+OUTPUT_ROLES = (ACTIVATION_OUTPUT, WEIGHT_OUTPUT)
 SPLIT_VALUE = 1
 """Input of a Split that is split."""
 
@@ -62,6 +64,7 @@ def insert_quantizers(
     Raises:
         UnknownNameError: The configuration enables a layer that the graph cannot quantise, or a
             strategy that isn't registered.
+        GraphStateError: A layer that isn't in `done` is fake-quantised already.
     """
     replica = current_replica()
     enabled = {}
@@ -106,6 +109,11 @@ class _Insertion:
 
     def quantize(self, layer: Layer, config: LayerConfig) -> QuantizedLayer:
         op = self.rewrite.graph.get_operation_by_name(layer.name)
+        if any(role_of(tensor.op) in OUTPUT_ROLES for tensor in op.inputs):
+            raise GraphStateError(
+                f'layer "{layer.name}" is fake-quantised already, by a rewrite that is not known '
+                "here: build the graph anew instead of importing the rewritten one"
+            )
         split = self.splits.get(layer.name)
         taker, taken = (op, layer.activation_port) if split is None else (split, SPLIT_VALUE)
         activation = self._activation(taker, taken, layer, config.activation)
