@@ -16,7 +16,7 @@ from graphquant_core.grid import Grid
 from graphquant_core.quantizers import QuantizerRequest
 from graphquant_core.registry import load_registry
 from graphquant_export.mnn import mnn_quantize
-from graphquant_wq import WeightQuantizer
+from graphquant_wq import WeightQuantizer, restore_float_checkpoint
 
 v1 = tf.compat.v1
 
@@ -138,3 +138,21 @@ def test_init_starts_variables_that_nothing_initialised(
             quantizer.init(session)
             probabilities = session.run(model.probabilities, {model.x: DATA})
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_one_call_restores_a_float_checkpoint_with_scales_in_the_graph(
+    small_model: Callable[..., Any], float_checkpoint: str
+) -> None:
+    """The float variables are restored, the scales and the optimizer's are initialised."""
+    model = small_model()
+    quantizer = WeightQuantizer(model.graph, bits=3, strategy="learned_scale")
+    model.trainer()
+    reader = v1.train.load_checkpoint(float_checkpoint)
+    with model.graph.as_default(), v1.Session() as session:
+        missing = restore_float_checkpoint(session, float_checkpoint)
+        assert {"wq_log_scale", "wq_zero_point"} <= {v.op.name.rpartition("/")[2] for v in missing}
+        weight = next(v for v in v1.trainable_variables() if v.op.name == "conv/w")
+        np.testing.assert_array_equal(session.run(weight), reader.get_tensor("conv/w"))
+        quantizer.init(session)
+        scales = [v for v in missing if v.op.name.endswith("wq_log_scale")]
+        assert all(value.any() for value in session.run(scales))
