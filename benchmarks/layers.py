@@ -8,10 +8,12 @@ MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
 
 
-def conv(x: tf.Tensor, channels: int, size: int, stride: int = 1) -> tf.Tensor:
+def conv(
+    x: tf.Tensor, channels: int, size: int, stride: int = 1, training: bool = True
+) -> tf.Tensor:
     """Convolution [size, size] and batch norm."""
     weights = variable("weights", [size, size, x.shape[-1], channels])
-    return batch_norm(tf.nn.conv2d(x, weights, strides=stride, padding="SAME"))
+    return batch_norm(tf.nn.conv2d(x, weights, strides=stride, padding="SAME"), training)
 
 
 def depthwise(x: tf.Tensor, stride: int) -> tf.Tensor:
@@ -34,14 +36,16 @@ def variable(name: str, shape: list[int]) -> tf.Variable:
     return tf.get_variable(name, shape, initializer=initializer, regularizer=regularizer)
 
 
-def batch_norm(x: tf.Tensor) -> tf.Tensor:
-    """Fused batch norm in training mode; UPDATE_OPS move its averages."""
+def batch_norm(x: tf.Tensor, training: bool = True) -> tf.Tensor:
+    """Fused batch norm; in training mode UPDATE_OPS move its averages."""
     shape = [x.shape[-1]]
     zeros, ones = tf.zeros_initializer(), tf.ones_initializer()
     gamma = tf.get_variable("gamma", shape, initializer=ones)
     beta = tf.get_variable("beta", shape, initializer=zeros)
     mean = tf.get_variable("mean", shape, initializer=zeros, trainable=False)
     variance = tf.get_variable("variance", shape, initializer=ones, trainable=False)
+    if not training:
+        return tf.nn.fused_batch_norm(x, gamma, beta, mean, variance, is_training=False)[0]
     y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta)
     for moving, batch in ((mean, batch_mean), (variance, batch_variance)):
         step = (moving - batch) * (1 - MOMENTUM)

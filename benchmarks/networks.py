@@ -45,16 +45,16 @@ def resnet18_half(images: tf.Tensor) -> tf.Tensor:
         return dense(tf.reduce_mean(x, [1, 2]), CLASSES)
 
 
-def residual(x: tf.Tensor, channels: int, stride: int = 1) -> tf.Tensor:
+def residual(x: tf.Tensor, channels: int, stride: int = 1, training: bool = True) -> tf.Tensor:
     """relu(x + two convolutions of x), x through a 1x1 convolution when its size changes."""
     shortcut = x
     if stride != 1 or x.shape[-1] != channels:
         with tf.variable_scope("shortcut"):
-            shortcut = conv(x, channels, 1, stride)
+            shortcut = conv(x, channels, 1, stride, training)
     with tf.variable_scope("conv1"):
-        y = tf.nn.relu(conv(x, channels, 3, stride))
+        y = tf.nn.relu(conv(x, channels, 3, stride, training))
     with tf.variable_scope("conv2"):
-        return tf.nn.relu(conv(y, channels, 3) + shortcut)
+        return tf.nn.relu(conv(y, channels, 3, training=training) + shortcut)
 
 
 def residual_chain(operations: int) -> tf.Graph:
