@@ -12,7 +12,19 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 from benchmarks.report import print_table
 
-NAMES = ("digits_accuracy", "step_time", "rewrite_time", "import_time")
+NAMES = (
+    "digits_accuracy",
+    "photo_patches",
+    "resnet50",
+    "clip_gradients",
+    "step_time",
+    "rewrite_time",
+    "import_time",
+    "mnn_digits",
+    "mnn_before_tuning",
+    "mnn_init_time",
+    "mnn_step_time",
+)
 
 
 def main() -> None:
