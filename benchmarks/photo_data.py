@@ -1,8 +1,7 @@
 """Patches of the photographs that scikit-image's wheel holds; which of them is each one from.
 
 Every photograph is cut into bands of 32 rows; the bands take turns at training and at testing, and
-the patches of a band lie within it, so that no pixel is in both. Only textures and scenes that fill
-their frame are used: the bands of an empty sky are the same in all photographs.
+the patches of a band lie within it, so that no pixel is in both.
 """
 
 from __future__ import annotations
