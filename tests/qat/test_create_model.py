@@ -106,6 +106,27 @@ def test_layers_that_share_an_input_share_its_quantiser() -> None:
     assert first.inputs[1] is not second.inputs[1]
 
 
+def test_a_shared_input_is_quantised_apart_for_each_configuration(tmp_path: Path) -> None:
+    """Two layers with the same input and other clips: each has the range that its entry states."""
+    graph = tf.Graph()
+    with graph.as_default():
+        x = v1.placeholder(tf.float32, [2, 6, 6, 4])
+        for index in range(2):
+            weight = v1.get_variable(f"w{index}", [1, 1, 4, 4])
+            tf.nn.conv2d(x, weight, 1, "SAME", name=f"conv{index}")
+    config_file, record_file = configured(graph, tmp_path)
+    config = json.loads(Path(config_file).read_text())
+    for index, clip in enumerate((1.0, 3.0)):
+        config[f"conv{index}"]["retrain_data_config"] |= {"clip_max": clip, "clip_min": -clip}
+    Path(config_file).write_text(json.dumps(config))
+    retrain_ops = amct.create_quant_retrain_model(graph, config_file, record_file)
+    with v1.Session(graph=graph) as session:
+        initialise(session)
+        record = parse_record(session.run(retrain_ops[-1]).decode())
+    scales = [record[f"conv{index}"].scale_d for index in range(2)]
+    np.testing.assert_allclose(scales, [2 / 255, 6 / 255], rtol=1e-6)
+
+
 @pytest.mark.parametrize("resource", [False, True])
 def test_layers_that_share_a_weight_share_its_quantiser_and_its_range(resource: bool) -> None:
     """One fake-quantised weight, whether or not each use reads the variable anew."""
