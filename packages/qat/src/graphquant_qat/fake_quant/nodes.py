@@ -132,7 +132,6 @@ def _read(op: tf.Operation, values: dict[str, npt.NDArray[np.float32]]) -> FakeQ
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise RangeError(
-            f"{found.named}: min ({low.flat[first]}) must be below max "
-            f"({high.flat[first]})"
+            f"{found.named}: min ({low.flat[first]}) must be below max ({high.flat[first]})"
         )
     return found
