@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -14,6 +16,7 @@ import tensorflow as tf
 import graphquant_qat as amct
 
 v1 = tf.compat.v1
+LOGGERS = ("graphquant_core", "graphquant_export", "graphquant_qat")
 Array = npt.NDArray[np.float32]
 
 
@@ -159,3 +162,20 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
 def network() -> Callable[[bool], Network]:
     """Builds the classifier: ``network(training)``."""
     return build
+
+
+@pytest.fixture
+def script_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current directory; the loggers are as before when the test is over."""
+    monkeypatch.chdir(tmp_path)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    umask = os.umask(0o022)
+    yield tmp_path
+    os.umask(umask)
+    for logger, handlers, level, propagate in before:
+        for handler in set(logger.handlers) - set(handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)
+        logger.propagate = propagate

@@ -18,20 +18,9 @@ QAT = logging.getLogger("graphquant_qat.save_model")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """An empty current directory; the loggers are as before when the test is over."""
-    monkeypatch.chdir(tmp_path)
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    umask = os.umask(0o022)
-    yield tmp_path
-    os.umask(umask)
-    for logger, handlers, level, propagate in before:
-        for handler in set(logger.handlers) - set(handlers):
-            logger.removeHandler(handler)
-            handler.close()
-        logger.setLevel(level)
-        logger.propagate = propagate
+def folder(script_folder):
+    """Every test here logs."""
+    return script_folder
 
 
 def saved(folder):

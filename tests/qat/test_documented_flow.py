@@ -46,14 +46,7 @@ def infer(path: str, x: np.ndarray) -> np.ndarray:
         return sess.run("prob:0", {"x:0": x})
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory of the script."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("script_folder")
 def test_the_numbered_steps_with_two_graphs(network: Callable[[bool], Any]) -> None:
     """Training graph, checkpoint, inference graph, `sess.run(retrain_ops[-1])`, frozen, saved."""
     config_file, record_file = "./tmp/config.json", "./tmp/record.txt"
@@ -101,9 +94,9 @@ def test_the_numbered_steps_with_two_graphs(network: Callable[[bool], Any]) -> N
     assert np.abs(infer("./result/model_quantized.pb", x) - expected).mean() < 0.01
 
 
-def test_the_example_with_one_session(network: Callable[[bool], Any], folder: Path) -> None:
+def test_the_example_with_one_session(network: Callable[[bool], Any], script_folder: Path) -> None:
     """Short configuration, float checkpoint, `.output_tensor` in the training session, saved."""
-    (folder / "retrain.cfg").write_text(DEFINITION)
+    (script_folder / "retrain.cfg").write_text(DEFINITION)
     original = network(True)
     with original.graph.as_default(), tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
@@ -145,7 +138,7 @@ def test_the_example_with_one_session(network: Callable[[bool], Any], folder: Pa
 
     actual = infer("./result/user_model_quantized.pb", feed(train)[train.x])
     assert np.abs(actual - expected).mean() < 0.01
-    assert (folder / "amct_log" / "amct_tensorflow.log").stat().st_size > 0
+    assert (script_folder / "amct_log" / "amct_tensorflow.log").stat().st_size > 0
     names = [node.name for node in _nodes("./result/user_model_quantized.pb")]
     assert "conv/act_quant/AscendQuant" in names
     assert "conv/weight_quant/AscendWeightQuant" in names

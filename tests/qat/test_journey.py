@@ -134,6 +134,18 @@ def test_saving_before_the_record_was_written_says_so(journey: Any, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [empty]
 
 
+def test_layers_that_freezing_dropped_may_stand_in_the_record(
+    journey: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An auxiliary head is trained and recorded, and not part of the deployed model."""
+    record = tmp_path / "record.txt"
+    head = 'record {\n  key: "aux/Conv2D"\n  value {\n    scale_d: 0.5\n    offset_d: 0\n  }\n}\n'
+    record.write_text(Path(journey.record_file).read_text() + head)
+    amct.save_quant_retrain_model(journey.frozen, ["prob"], str(record), str(tmp_path / "model"))
+    assert (tmp_path / "model_quantized.pb").read_bytes() == Path(journey.quantized).read_bytes()
+    assert "aux/Conv2D" in caplog.text
+
+
 def test_saving_twice_gives_the_same_bytes(journey: Any, tmp_path: Path) -> None:
     """Same frozen graph, same record, same files."""
     written = []

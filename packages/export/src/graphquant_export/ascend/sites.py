@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import attrs
@@ -21,6 +22,8 @@ from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_export.ascend.functions import ASCEND_TYPES
 from graphquant_export.record import LayerFactors, Record, validate_record
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(eq=False)
@@ -64,8 +67,9 @@ def find_sites(graph: tf.Graph, outputs: Sequence[str], record: Record) -> list[
                 "model from before the export"
             )
     plan = plan_graph(graph, view=view)
-    validate_record(record, plan)
     _check_complete(graph, plan, record)
+    record = _of_layers_that_are_left(graph, plan, record)
+    validate_record(record, plan)
     _check_outside_loops(view, record)
     keep = frozenset(outputs)
     return [
@@ -97,12 +101,33 @@ def _before_fake_quantizer(tensor: tf.Tensor) -> tf.Tensor:
     return marked_input(tensor, ACTIVATION_INPUT)
 
 
+def _of_layers_that_are_left(graph: tf.Graph, plan: Plan, record: Record) -> Record:
+    """`record` without the layers that freezing dropped, such as an auxiliary head's.
+
+    Only a model that was trained for quantisation, all of whose layers are in the record, shows
+    that the two belong together; for any other, an entry without a layer is an error.
+    """
+    names = {row.name for row in plan.rows}
+    surplus = [name for name in record if name not in names]
+    if not surplus or not any(_is_trained(graph, layer.name) for layer in plan.layers):
+        return record
+    logger.warning(
+        "the record has layers that the outputs of the model don't need: %s", ", ".join(surplus)
+    )
+    kept = {name: factors for name, factors in record.items() if name in names}
+    return attrs.evolve(record, factors=kept)
+
+
+def _is_trained(graph: tf.Graph, name: str) -> bool:
+    inputs = graph.get_operation_by_name(name).inputs
+    return any(role_of(tensor.op) in (ACTIVATION_OUTPUT, WEIGHT_OUTPUT) for tensor in inputs)
+
+
 def _check_complete(graph: tf.Graph, plan: Plan, record: Record) -> None:
     for layer in plan.layers:
         if layer.name in record:
             continue
-        op = graph.get_operation_by_name(layer.name)
-        if any(role_of(tensor.op) in (ACTIVATION_OUTPUT, WEIGHT_OUTPUT) for tensor in op.inputs):
+        if _is_trained(graph, layer.name):
             raise RecordError(
                 f'layer "{layer.name}" was trained for quantisation, but the record has no entry '
                 "for it: write the record again with the model that was frozen"
