@@ -156,6 +156,16 @@ def residual(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(conv(y, 4, "second") + x)
 
 
+def channels_first(x: tf.Tensor) -> tf.Tensor:
+    y = tf.nn.conv2d(x, weight("w", 3, 3, 4, 6), 1, "SAME", data_format="NCHW")
+    y, _, _ = v1.nn.fused_batch_norm(
+        tf.nn.bias_add(y, vector("b", 6), "NCHW"), vector("g", 6), vector("bb", 6),
+        vector("mean", 6), vector("variance", 6, 0.5, 2.0), is_training=False, data_format="NCHW",
+    )  # fmt: skip
+    y = tf.nn.conv2d(tf.nn.relu(y), weight("other", 3, 3, 6, 5), 2, "SAME", data_format="NCHW")
+    return tf.nn.bias_add(y, vector("bbb", 5), "NCHW")
+
+
 def dead_channels(x: tf.Tensor) -> tf.Tensor:
     """A channel without weights, one that its batch norm kills, one that is tiny."""
     alive = np.random.default_rng(0).normal(size=(3, 3, 4, 6)) * [0, 1, 1e-9, 1, 1, 1]
@@ -206,6 +216,7 @@ FORMS = {
     "unfused batch norm": Form(IMAGE, unfused_batch_norm, 1),
     "scores by convolution": Form(IMAGE, scores_by_convolution, 1),
     "residual": Form(IMAGE, residual, 2),
+    "channels first": Form((4, 8, 8), channels_first, 2),
     "dead and tiny channels": Form(IMAGE, dead_channels, 1),
     "layer without a signal": Form(IMAGE, silent_layer, 3),
     "v1 cond": Form(IMAGE, in_a_cond, 2, v1_control_flow=True),
