@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from benchmarks.layers import batch_norm
 from graphquant_wq import WeightQuantizer, reestimate_batch_norm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "digits_qat"))
 
 import data
 
-MOMENTUM = 0.9
 BATCH = 64
 RATE = 5e-3
 EPOCHS, FINE_TUNING_EPOCHS, REESTIMATION_EPOCHS = 60, 30, 10
@@ -146,13 +146,13 @@ def accuracy(probabilities: np.ndarray) -> float:
 def _logits(images: tf.Tensor, channels: int, training: bool) -> tf.Tensor:
     with tf.variable_scope("conv1"):
         x = tf.nn.conv2d(images, _weights([3, 3, 1, channels]), strides=1, padding="SAME")
-        x = tf.nn.relu(_batch_norm(x, training))
+        x = tf.nn.relu(batch_norm(x, training))
     with tf.variable_scope("conv2"):
         x = tf.nn.conv2d(x, _weights([3, 3, channels, 2 * channels]), strides=2, padding="SAME")
-        x = tf.nn.relu(_batch_norm(x, training))
+        x = tf.nn.relu(batch_norm(x, training))
     with tf.variable_scope("conv3"):
         x = tf.nn.depthwise_conv2d(x, _weights([3, 3, 2 * channels, 1]), [1] * 4, padding="SAME")
-        x = tf.nn.relu(_batch_norm(x, training))
+        x = tf.nn.relu(batch_norm(x, training))
     x = tf.nn.avg_pool2d(x, ksize=2, strides=2, padding="VALID", name="pool")
     x = tf.reshape(x, [-1, 8 * channels])
     with tf.variable_scope("dense"):
@@ -164,19 +164,3 @@ def _weights(shape: list[int]) -> tf.Variable:
     variable = tf.get_variable("weights", shape, initializer=tf.glorot_uniform_initializer())
     tf.add_to_collection("weights", variable)
     return variable
-
-
-def _batch_norm(x: tf.Tensor, training: bool) -> tf.Tensor:
-    shape = [x.shape[-1]]
-    zeros, ones = tf.zeros_initializer(), tf.ones_initializer()
-    gamma = tf.get_variable("gamma", shape, initializer=ones)
-    beta = tf.get_variable("beta", shape, initializer=zeros)
-    mean = tf.get_variable("mean", shape, initializer=zeros, trainable=False)
-    variance = tf.get_variable("variance", shape, initializer=ones, trainable=False)
-    if not training:
-        return tf.nn.fused_batch_norm(x, gamma, beta, mean, variance, is_training=False)[0]
-    y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta)
-    for moving, batch in ((mean, batch_mean), (variance, batch_variance)):
-        step = (moving - batch) * (1 - MOMENTUM)
-        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, tf.assign_sub(moving, step))
-    return y
