@@ -19,7 +19,7 @@ from graphquant_core.graph.rewire import (
     WEIGHT_OUTPUT,
     mark,
 )
-from graphquant_export.record import LayerFactors, Record
+from graphquant_export.record import LayerFactors, Record, format_record, parse_record
 
 v1 = tf.compat.v1
 
@@ -232,3 +232,61 @@ def run() -> Callable[..., list[np.ndarray]]:
             return session.run([f"{name}:0" for name in outputs], feeds)
 
     return run_graph
+
+
+@pytest.fixture(scope="module")
+def image():
+    """float32 ``[4, 8, 8, 3]``."""
+    return np.random.default_rng(3).normal(0, 1, (4, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def trained(five_layers, five_factors, quantize_for_training):
+    """The frozen graph of a trained model with its record, and the float graph's outputs."""
+    graph = five_layers(constants=False)
+    norms = {name: read_norm(graph, name) for name in ("conv", "depthwise", "up")}
+    layers = {
+        "conv/Conv2D": norms["conv"],
+        "depthwise/depthwise": norms["depthwise"],
+        "up/deconv": norms["up"],
+    }
+    with graph.as_default():
+        initialise = v1.global_variables_initializer()
+    with v1.Session(graph=graph) as session:
+        session.run(initialise)
+        weights = {
+            name: session.run(graph.get_operation_by_name(name).inputs[1])
+            for name in five_factors
+            if name != "pool/AvgPool"
+        }
+        values = {name: session.run(list(norm[:2])) for name, norm in layers.items()}
+        stored = session.run(v1.global_variables())
+    scales = quantize_for_training(graph, five_factors, weights)
+    with graph.as_default():
+        assigns = [
+            variable.assign(value)
+            for variable, value in zip(v1.global_variables(), stored, strict=True)
+        ]
+    with v1.Session(graph=graph) as session:
+        session.run(assigns)
+        frozen = v1.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), ["logits"]
+        )
+    record = {}
+    for name, (scale_d, offset_d) in five_factors.items():
+        scale_w = scales.get(name)
+        if name in values:
+            gamma, variance = values[name]
+            scale_w = scale_w * np.abs(gamma) / np.sqrt(variance + np.float32(layers[name][2]))
+        record[name] = LayerFactors(scale_d, offset_d, scale_w)
+    return frozen, parse_record(format_record(Record(record)))
+
+
+def read_norm(graph, scope):
+    """gamma, variance and epsilon of the batch norm in `scope`."""
+    for op in graph.get_operations():
+        if op.name.startswith(scope + "/") and op.type == "FusedBatchNormV3":
+            return op.inputs[1], op.inputs[4], op.get_attr("epsilon")
+    add = graph.get_operation_by_name(f"{scope}/batchnorm/add")
+    scale = graph.get_operation_by_name(f"{scope}/batchnorm/mul")
+    return scale.inputs[1], add.inputs[0], 1e-3

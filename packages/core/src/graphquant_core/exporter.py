@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import attrs
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     import tensorflow as tf
+
+    from graphquant_core.runtime import Runtime
+
+
+@attrs.frozen(eq=False)
+class ExportSource:
+    """What an artifact was made of.
+
+    Attributes:
+        model: The frozen graph that was given.
+        outputs: Names of the ops that are its outputs.
+        record: The factors that were given.
+    """
+
+    model: tf.compat.v1.GraphDef = attrs.field(repr=False)
+    outputs: tuple[str, ...]
+    record: Any = attrs.field(repr=False)
 
 
 class Artifact(Protocol):
     """What an export wrote."""
 
     @property
+    def target(self) -> str:
+        """Name of the exporter."""
+        ...
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """The files, the main one first."""
+        ...
+
+    @property
+    def source(self) -> ExportSource:
+        """What it was made of."""
         ...
 
 
@@ -36,6 +66,8 @@ class Exporter(Protocol):
         outputs: Sequence[str],
         record: Any,
         save_path: str | os.PathLike[str],
+        *,
+        calibration: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Artifact:
         """Writes the files whose names start with `save_path`, all of them or none.
 
@@ -44,5 +76,21 @@ class Exporter(Protocol):
             outputs: Names of the ops that are the model's outputs.
             record: Factors of each layer: a ``graphquant_export.record.Record``.
             save_path: Start of the names of the files.
+            calibration: A batch for each placeholder, by its name. The record covers what goes
+                into the layers; a target that also needs the range of what comes out of one
+                observes it on this batch. Without it such layers stay float.
+        """
+        ...
+
+
+@runtime_checkable
+class RunnableExporter(Exporter, Protocol):
+    """An exporter whose artifacts can be run here, so that they can be verified."""
+
+    def runtime(self, artifact: Any) -> Runtime:
+        """What runs `artifact`, which this exporter made.
+
+        Raises:
+            MissingDependencyError: The runtime is not installed; says what to install.
         """
         ...

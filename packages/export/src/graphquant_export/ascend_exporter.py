@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import tensorflow as tf
 
     from graphquant_export.ascend import AscendArtifact
@@ -23,6 +24,8 @@ class AscendExporter:
         outputs: Sequence[str],
         record: Any,
         save_path: str | os.PathLike[str],
+        *,
+        calibration: Mapping[str, npt.ArrayLike] | None = None,  # noqa: ARG002 not needed here
     ) -> AscendArtifact:
         """As `graphquant_export.ascend.export_ascend`."""
         from graphquant_export.ascend import export_ascend

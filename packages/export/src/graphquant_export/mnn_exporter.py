@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import tensorflow as tf
 
     from graphquant_export.mnn.export import MnnArtifact
@@ -23,6 +24,8 @@ class MnnExporter:
         outputs: Sequence[str],
         record: Any,
         save_path: str | os.PathLike[str],
+        *,
+        calibration: Mapping[str, npt.ArrayLike] | None = None,  # noqa: ARG002 not needed here
     ) -> MnnArtifact:
         """As `graphquant_export.mnn.export.export_mnn`; `record` holds LayerParams."""
         from graphquant_export.mnn.export import export_mnn

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from graphquant_export.ascend.artifact import AscendArtifact, artifact_files, artifact_paths
 from graphquant_export.ascend.deploy import DeployedLayer
-from graphquant_export.ascend.export import export_ascend, quantize_graph
+from graphquant_export.ascend.export import (
+    DeployedGraph,
+    deploy_graph,
+    export_ascend,
+    quantize_graph,
+)
 from graphquant_export.ascend.functions import (
     ASCEND_TYPES,
     ascend_functions,
@@ -14,10 +19,12 @@ from graphquant_export.ascend.functions import (
 __all__ = [
     "ASCEND_TYPES",
     "AscendArtifact",
+    "DeployedGraph",
     "DeployedLayer",
     "artifact_files",
     "artifact_paths",
     "ascend_functions",
+    "deploy_graph",
     "export_ascend",
     "quantize_graph",
     "without_ascend_functions",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 import tensorflow as tf
 
 from graphquant_core.exceptions import FileWriteError
+from graphquant_core.exporter import ExportSource
 from graphquant_core.files import check_writable
 from graphquant_export.ascend.deploy import DeployedLayer
 from graphquant_export.ascend.functions import without_ascend_functions
@@ -22,11 +24,15 @@ class AscendArtifact:
         quantized_path: Graph with the function library: for TensorFlow and for Ascend's compiler.
         deploy_path: The same nodes without the library.
         layers: The deployed layers, in the order of the graph.
+        source: What they were made of.
     """
+
+    target: ClassVar[str] = "ascend"
 
     quantized_path: Path
     deploy_path: Path
     layers: tuple[DeployedLayer, ...]
+    source: ExportSource
 
     @property
     def paths(self) -> tuple[Path, ...]:

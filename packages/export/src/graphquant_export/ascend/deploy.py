@@ -33,6 +33,8 @@ class DeployedLayer:
         node: Name of the node that sums; `name` unless that is an output of the model.
         quant: Its AscendQuant, which layers with the same input and factors share.
         weight_quant: Its AscendWeightQuant, ``None`` without weight.
+        bias: The Cast of its int32 bias, ``None`` without bias.
+        result: What its AscendDequant takes: its node, its BiasAdd, or the Concat of its group.
         dequant: Its AscendDequant, which the members of a group share.
         folded: Names of the nodes that were folded into it.
     """
@@ -42,6 +44,8 @@ class DeployedLayer:
     node: str
     quant: str
     weight_quant: str | None
+    bias: str | None
+    result: str
     dequant: str
     folded: tuple[str, ...]
 
@@ -101,10 +105,11 @@ class _Deployer:
         consumers = self._editor.consumers(last.name)
         node = self._free_name_of_output(op.name) if last.op is op else op.name
         layer = LayerNodes(self._editor, site, numbers)
-        dequant = layer.dequantize(layer.sums(node), numbers.scale, op.outputs[0].shape)
+        sums = layer.sums(node)
+        dequant = layer.dequantize(sums, numbers.scale, op.outputs[0].shape)
         result = self._reshape_as_before(dequant, numbers)
         self._replace_result(last.op.name, consumers, result)
-        return self._deployed(site, numbers, node, layer, dequant)
+        return self._deployed(site, numbers, node, layer, sums, dequant)
 
     def deploy_group(self, group: Group) -> list[DeployedLayer]:
         concat = group.concat.name
@@ -121,20 +126,34 @@ class _Deployer:
         dequant = layers[0].dequantize(node, np.concatenate(scales), group.concat.outputs[0].shape)
         self._replace_result(concat, consumers, dequant)
         return [
-            self._deployed(site, numbers, site.op.name, layer, dequant)
+            self._deployed(site, numbers, site.op.name, layer, node, dequant)
             for layer, (site, numbers) in zip(layers, group.members, strict=True)
         ]
 
     def _deployed(
-        self, site: Site, numbers: LayerIntegers, node: str, layer: LayerNodes, dequant: str
+        self,
+        site: Site,
+        numbers: LayerIntegers,
+        node: str,
+        layer: LayerNodes,
+        result: str,
+        dequant: str,
     ) -> DeployedLayer:
         for step in numbers.steps:
             self._editor.move_control_edges(step.op.name, dequant)
         folded = [step.op.name for step in numbers.steps if not isinstance(step, PassThrough)]
         name = site.layer.name
-        quant = self._quants[name]
-        weight_quant = layer.weight_quant
-        return DeployedLayer(name, site.op.type, node, quant, weight_quant, dequant, tuple(folded))
+        return DeployedLayer(
+            name=name,
+            op_type=site.op.type,
+            node=node,
+            quant=self._quants[name],
+            weight_quant=layer.weight_quant,
+            bias=layer.bias,
+            result=result,
+            dequant=dequant,
+            folded=tuple(folded),
+        )
 
     def _reshape_as_before(self, dequant: str, numbers: LayerIntegers) -> str:
         result = dequant

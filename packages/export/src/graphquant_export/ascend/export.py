@@ -6,14 +6,20 @@ import logging
 import os
 from collections.abc import Sequence
 
+import attrs
 import tensorflow as tf
 
+from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
 from graphquant_export.ascend.artifact import AscendArtifact, artifact_files, artifact_paths
 from graphquant_export.ascend.deploy import DeployedLayer, deploy
 from graphquant_export.ascend.functions import ascend_functions
-from graphquant_export.ascend.layer_integers import layer_integers, needed_tensors
-from graphquant_export.ascend.sites import find_sites
+from graphquant_export.ascend.layer_integers import (
+    LayerIntegers,
+    layer_integers,
+    needed_tensors,
+)
+from graphquant_export.ascend.sites import Site, find_sites
 from graphquant_export.frozen import (
     GraphDefEditor,
     check_outputs,
@@ -48,17 +54,36 @@ def export_ascend(
         FileWriteError: The files can't be written. After any error an older pair is as it was.
     """
     paths = artifact_paths(save_path)
-    quantized, layers = quantize_graph(model, outputs, record)
-    write_together(artifact_files(quantized, paths))
+    quantized = deploy_graph(model, outputs, record)
+    write_together(artifact_files(quantized.graph_def, paths))
     for path in paths:
         logger.info("The model is saved in %s", path)
-    return AscendArtifact(*paths, layers)
+    return AscendArtifact(*paths, quantized.layers, ExportSource(model, quantized.outputs, record))
 
 
-def quantize_graph(
+@attrs.frozen(eq=False)
+class DeployedGraph:
+    """A graph of integers.
+
+    Attributes:
+        graph_def: The graph, with its function library.
+        outputs: Names of the ops that are its outputs.
+        layers: The deployed layers, in the order of the graph.
+        sites: Where each of them stood in the frozen graph.
+        integers: What each of them computes with.
+    """
+
+    graph_def: tf.compat.v1.GraphDef
+    outputs: tuple[str, ...]
+    layers: tuple[DeployedLayer, ...]
+    sites: tuple[Site, ...]
+    integers: tuple[LayerIntegers, ...]
+
+
+def deploy_graph(
     model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Record
-) -> tuple[tf.compat.v1.GraphDef, tuple[DeployedLayer, ...]]:
-    """The quantised graph with its function library, and its layers; nothing is written.
+) -> DeployedGraph:
+    """The graph of integers that `model` becomes; nothing is written.
 
     Raises: as `export_ascend`.
     """
@@ -70,7 +95,19 @@ def quantize_graph(
     values = dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
     strip_later_attributes(pruned, graph)
     editor = GraphDefEditor(pruned)
-    layers = deploy(editor, names, [(site, layer_integers(site, values)) for site in sites])
+    integers = [layer_integers(site, values) for site in sites]
+    layers = deploy(editor, names, list(zip(sites, integers, strict=True)))
     quantized = editor.graph_def(names)
     quantized.library.function.extend(ascend_functions())
-    return quantized, layers
+    return DeployedGraph(quantized, tuple(names), layers, tuple(sites), tuple(integers))
+
+
+def quantize_graph(
+    model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Record
+) -> tuple[tf.compat.v1.GraphDef, tuple[DeployedLayer, ...]]:
+    """The quantised graph with its function library, and its layers; nothing is written.
+
+    Raises: as `export_ascend`.
+    """
+    deployed = deploy_graph(model, outputs, record)
+    return deployed.graph_def, deployed.layers

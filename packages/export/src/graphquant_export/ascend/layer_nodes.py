@@ -25,6 +25,7 @@ class LayerNodes:
 
     Attributes:
         weight_quant: Name of the AscendWeightQuant; ``None`` without weight.
+        bias: Name of the Cast of the int32 bias to what is added; ``None`` without bias.
 
     Raises:
         UnsupportedLayerError: The channels stand where Ascend's ops can't have them.
@@ -36,6 +37,7 @@ class LayerNodes:
         self._numbers = numbers
         self._data_format = _data_format(site)
         self.weight_quant: str | None = None
+        self.bias: str | None = None
 
     def sums(self, node: str) -> str:
         """Integer sums with the bias: ``node <- AscendWeightQuant``, ``node -> [BiasAdd]``.
@@ -73,8 +75,8 @@ class LayerNodes:
     def _add_bias(self, x: str, codes: npt.NDArray[np.int32]) -> str:
         scope = free_scope(self._editor, self._site, "bias_quant")
         bias = self._editor.add(const_node(f"{scope}/bias", codes))
-        cast = self._editor.add(nodes.int_to_float(f"{scope}/Cast", bias))
-        return self._editor.add(nodes.bias_add(f"{scope}/BiasAdd", x, cast, self._data_format))
+        self.bias = self._editor.add(nodes.int_to_float(f"{scope}/Cast", bias))
+        return self._editor.add(nodes.bias_add(f"{scope}/BiasAdd", x, self.bias, self._data_format))
 
     def _fix_input_sizes(self, node: str) -> None:
         sizes = self._site.op.inputs[0]

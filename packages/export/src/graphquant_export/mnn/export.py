@@ -7,11 +7,13 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 import tensorflow as tf
 
 from graphquant_core.exceptions import RangeError, RecordError
+from graphquant_core.exporter import ExportSource
 from graphquant_core.files import check_writable, write_together
 from graphquant_export.frozen import GraphDefEditor, check_outputs
 from graphquant_export.mnn.command import ConverterCommand
@@ -32,13 +34,16 @@ class MnnArtifact:
         params_path: The compression parameters that the converter was given.
         layers: Every quantised layer, the stored weight beside the frozen one.
         command: The command line that converts the frozen graph again.
+        source: What it was made of.
     """
 
+    target: ClassVar[str] = "mnn"
     model_path: Path
     frozen_path: Path
     params_path: Path
     layers: tuple[LayerComparison, ...]
     command: ConverterCommand
+    source: ExportSource
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -91,7 +96,8 @@ def export_mnn(
         )
     logger.info("The model is saved in %s", finals[0])
     mnn, pb, json = finals
-    return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json))
+    source = ExportSource(model, tuple(names), layers)
+    return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json), source)
 
 
 def _checked(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
