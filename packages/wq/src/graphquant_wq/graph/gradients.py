@@ -8,30 +8,31 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from graphquant_core.graph.function_call import call
-
-PASS_THROUGH = "GraphquantPassThrough"
-"""To the first argument of a call as it is, to the others none. It costs no op at all."""
+from graphquant_core.graph.function_call import call, concrete
 
 BY_FUNCTION = "GraphquantByFunction"
-"""By the function that `set_gradient` named for the one that was called."""
+"""By the backward function that `differentiable` was given."""
 
 Function: TypeAlias = tf.types.experimental.ConcreteFunction
 
 _gradients: dict[str, Function] = {}
 
 
-def set_gradient(function: Function, gradient: Function) -> None:
-    """Lets a call of `function` with `BY_FUNCTION` have the gradient that `gradient` computes.
+def differentiable(
+    forward: Callable[..., list[tf.Tensor]],
+    backward: Callable[..., list[tf.Tensor]],
+    *signature: tf.TensorSpec,
+) -> Function:
+    """`forward` as a function whose calls with `BY_FUNCTION` have the gradient of `backward`.
 
-    `gradient` takes the arguments of `function` and the gradient of its first result; it returns
-    those of the first arguments. The others have none.
+    `backward` takes the arguments of `forward` and the gradient of its first result, which has
+    the shape of the first argument; it returns the gradients of the first arguments. The others
+    have none.
     """
+    function: Function = concrete(*signature)(forward)
+    gradient = concrete(*signature, signature[0])(backward)
     _gradients[function.function_def.signature.name] = gradient
-
-
-def _pass_through(op: tf.Operation, upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor | None]:
-    return [upstream, *[None] * (len(op.inputs) - 1)]
+    return function
 
 
 def _by_function(op: tf.Operation, upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor | None]:
@@ -39,10 +40,5 @@ def _by_function(op: tf.Operation, upstream: tf.Tensor, *_: tf.Tensor) -> list[t
     return [*found, *[None] * (len(op.inputs) - len(found))]
 
 
-def _register(name: str, gradient: Callable[..., list[tf.Tensor | None]]) -> None:
-    with contextlib.suppress(KeyError):  # registered before, by an import that was reloaded
-        tf.RegisterGradient(name)(gradient)
-
-
-_register(PASS_THROUGH, _pass_through)
-_register(BY_FUNCTION, _by_function)
+with contextlib.suppress(KeyError):  # registered before, by an import that was reloaded
+    tf.RegisterGradient(BY_FUNCTION)(_by_function)

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.channels import per_channel_shape
-from graphquant_core.graph.function_call import call, concrete
+from graphquant_core.graph.function_call import call
 from graphquant_core.grid import Grid
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
-from graphquant_wq.graph.gradients import BY_FUNCTION, set_gradient
+from graphquant_wq.graph.gradients import BY_FUNCTION, differentiable
 from graphquant_wq.mse_range import best_range
 from graphquant_wq.strategies.limits import SMALLEST_SCALE
 
@@ -123,9 +123,7 @@ def _with_gradient(
         )
         return gradients
 
-    function = concrete(*signature)(forward)
-    set_gradient(function, concrete(*signature, signature[0])(backward))
-    return function
+    return differentiable(forward, backward, *signature)
 
 
 def learned_start(rows: npt.NDArray[np.float32], grid: Grid) -> dict[str, npt.NDArray[np.float32]]:
