@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,28 @@ def test_the_same_layers_give_the_same_bytes(tmp_path: Path) -> None:
         save_compress_params(tmp_path / name, LAYERS)
     assert (tmp_path / "one.bin").read_bytes() == (tmp_path / "two.bin").read_bytes()
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def _identity(path: Path) -> str:
+    if path.suffix == ".json":
+        return str(json.loads(path.read_text())["mnn_uuid"])
+    return str(messages()["Pipeline"].FromString(path.read_bytes()).mnn_uuid)
+
+
+@pytest.mark.parametrize("ending", ["bin", "json"])
+def test_the_identity_of_the_model_follows_from_the_layers(tmp_path: Path, ending: str) -> None:
+    """Other layers have another one; one that is given, or that the file held, stays."""
+    paths = [tmp_path / f"{name}.{ending}" for name in ("one", "other", "given", "appended")]
+    save_compress_params(paths[0], LAYERS)
+    save_compress_params(paths[1], LAYERS[:2])
+    save_compress_params(paths[2], LAYERS, mnn_uuid="mine")
+    assert len({uuid.UUID(_identity(path)) for path in paths[:2]}) == 2
+    assert _identity(paths[2]) == "mine"
+    save_compress_params(paths[2], LAYERS[:1], append=True)
+    assert _identity(paths[2]) == "mine"
+    paths[3].write_bytes(b"{}" if ending == "json" else b"")
+    save_compress_params(paths[3], LAYERS, append=True)
+    assert _identity(paths[3]) == _identity(paths[0])
 
 
 def test_appending_keeps_a_pruners_entry_byte_for_byte(tmp_path: Path) -> None:

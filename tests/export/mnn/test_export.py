@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,21 @@ def test_an_export_writes_the_model_and_what_it_was_made_from(
         expected = session.run("prob:0", {"x:0": INPUT})
     found = run_mnn_model(done.model_path, {"x": INPUT}, ["prob"])["prob"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.usefixtures("mnn")
+def test_the_same_model_gives_the_same_bytes(
+    exporter: Exporter, on_grid: Any, tmp_path: Path
+) -> None:
+    """All three files; the identity in them is another one for another model."""
+    one, two = (exporter.export(on_grid, ["prob"], _params(), tmp_path / n / "m") for n in "ab")
+    for first, second in zip(one.paths, two.paths, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    other = exporter.export(on_grid, ["prob"], _params()[:1], tmp_path / "c" / "m")
+    identities = [json.loads(done.paths[2].read_text())["mnn_uuid"] for done in (one, other)]
+    assert identities[0] != identities[1]
+    for done, identity in zip((one, other), identities, strict=True):
+        assert identity.encode() in done.paths[0].read_bytes()
 
 
 @pytest.mark.usefixtures("mnn")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +20,7 @@ from graphquant_export.mnn.wire import join_fields, split_fields
 
 MIN_BITS, MAX_BITS = 2, 8
 VERSION = "0.0.0"
-_ALGO_FIELD, _QUANTIZE = 2, 0
+_ALGO_FIELD, _IDENTITY_FIELD, _QUANTIZE = 2, 3, 0
 
 
 def _check_bits(_: Any, __: Any, bits: Any) -> None:
@@ -59,7 +61,8 @@ def save_compress_params(
         layers: The layers, in the order in which they are written.
         append: Whether `filename` exists and what it holds is kept: other algorithms, such as a
             pruner's, byte for byte; an older quantisation is replaced.
-        mnn_uuid: Identity that the model gets; MNN draws one at random by default.
+        mnn_uuid: Identity that the model gets, unless `filename` holds one that is kept; by
+            default it follows from `layers`. The converter would draw one at random.
 
     Raises:
         ModelFileError: `append` is true and the file is missing or broken. It is not touched.
@@ -67,10 +70,23 @@ def save_compress_params(
     """
     check_writable(filename, "filename")
     algo = _quantization(layers)
+    if mnn_uuid is None:
+        mnn_uuid = identity_of(algo.SerializeToString(deterministic=True))
     if os.fspath(filename).endswith(".json"):
         write_whole(filename, _as_json(filename, algo, append, mnn_uuid))
     else:
         write_whole(filename, _as_bytes(filename, algo, append, mnn_uuid))
+
+
+def identity_of(*contents: bytes) -> str:
+    """The identity of a model that was made from `contents`: a UUID, the same for the same bytes.
+
+    Contents that are divided differently have different identities.
+    """
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, digest.hexdigest()))
 
 
 def read_compress_params(filename: str | os.PathLike[str]) -> tuple[LayerParams, ...]:
@@ -108,36 +124,35 @@ def _quantization(layers: Iterable[LayerParams]) -> Any:
     return algo
 
 
-def _as_bytes(
-    filename: str | os.PathLike[str], algo: Any, append: bool, mnn_uuid: str | None
-) -> bytes:
+def _as_bytes(filename: str | os.PathLike[str], algo: Any, append: bool, mnn_uuid: str) -> bytes:
     added = algo.SerializeToString(deterministic=True)
     if not append:
         pipeline = messages()["Pipeline"](version=VERSION, mnn_uuid=mnn_uuid)
         return bytes(pipeline.SerializeToString()) + join_fields([(_ALGO_FIELD, added)])
     content = read_bytes(filename, "filename")
-    _parse(filename, lambda: messages()["Pipeline"]().ParseFromString(content))
+    pipeline = messages()["Pipeline"]()
+    _parse(filename, lambda: pipeline.ParseFromString(content))
     kept = b"".join(
         raw
         for number, raw, value in split_fields(content)
         if number != _ALGO_FIELD
         or messages()["CompressionAlgo"].FromString(value).type != _QUANTIZE
     )
+    if not pipeline.mnn_uuid:
+        kept += join_fields([(_IDENTITY_FIELD, mnn_uuid.encode())])
     return kept + join_fields([(_ALGO_FIELD, added)])
 
 
-def _as_json(
-    filename: str | os.PathLike[str], algo: Any, append: bool, mnn_uuid: str | None
-) -> str:
+def _as_json(filename: str | os.PathLike[str], algo: Any, append: bool, mnn_uuid: str) -> str:
     added = json_format.MessageToDict(algo, preserving_proto_field_name=True)
     added = {"type": "QUANTIZE", **added}
-    document: dict[str, Any] = {"version": VERSION, "algo": []}
-    if mnn_uuid is not None:
-        document["mnn_uuid"] = mnn_uuid
+    document: dict[str, Any] = {"version": VERSION, "algo": [], "mnn_uuid": mnn_uuid}
     if append:
         content = read_bytes(filename, "filename")
         _parse(filename, lambda: json_format.Parse(content, messages()["Pipeline"]()))
         document = json.loads(content)
+        if not (document.get("mnn_uuid") or document.get("mnnUuid")):
+            document["mnn_uuid"] = mnn_uuid
     others = [entry for entry in document.get("algo", []) if not _quantizes(entry)]
     return json.dumps({**document, "algo": [*others, added]}, indent=2) + "\n"
 

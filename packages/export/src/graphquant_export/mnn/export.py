@@ -17,7 +17,7 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import check_writable, write_together
 from graphquant_export.frozen import GraphDefEditor, check_outputs
 from graphquant_export.mnn.command import ConverterCommand
-from graphquant_export.mnn.compress_params import LayerParams, save_compress_params
+from graphquant_export.mnn.compress_params import LayerParams, identity_of, save_compress_params
 from graphquant_export.mnn.convert import convert
 from graphquant_export.mnn.verify import LayerComparison, compare_weights
 
@@ -60,7 +60,8 @@ def export_mnn(
     """Writes ``<save_path>.mnn``, ``<save_path>.pb`` and ``<save_path>.json``.
 
     MNN's own converter makes the model. What it stored is then decoded and compared with the
-    frozen weights; nothing is written when a layer differs.
+    frozen weights; nothing is written when a layer differs. The same arguments give the same
+    bytes.
 
     Args:
         model: Frozen graph, with its weights on the grids that `params` say.
@@ -86,8 +87,10 @@ def export_mnn(
     frozen = GraphDefEditor(model).graph_def(names)
     with tempfile.TemporaryDirectory() as folder:
         written = [Path(folder) / path.name for path in finals]
-        written[1].write_bytes(frozen.SerializeToString(deterministic=True))
-        save_compress_params(written[2], layers)
+        content = frozen.SerializeToString(deterministic=True)
+        written[1].write_bytes(content)
+        identity = identity_of(content, repr(layers).encode())
+        save_compress_params(written[2], layers, mnn_uuid=identity)
         convert(ConverterCommand(written[1], written[0], written[2]))
         compared = compare_weights(frozen, written[0], layers)
         _check_stored(compared)
