@@ -1,0 +1,11 @@
+"""Models as TensorFlow users have them, each as one frozen graph.
+
+Importing this starts no TensorFlow; `load_model` does, once it knows that there is a model.
+"""
+
+from __future__ import annotations
+
+from graphquant_export.inputs.load import load_model
+from graphquant_export.inputs.loaded_model import LoadedModel
+
+__all__ = ["LoadedModel", "load_model"]

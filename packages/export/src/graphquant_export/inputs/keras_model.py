@@ -1,0 +1,71 @@
+"""A Keras 3 model from a .keras or .h5 file."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from graphquant_core.exceptions import MissingDependencyError, ModelFileError
+from graphquant_export.frozen import check_outputs
+from graphquant_export.inputs.eager import in_eager_mode
+from graphquant_export.inputs.finish import finish
+from graphquant_export.inputs.freeze_function import freeze_function
+from graphquant_export.inputs.inline import inline_layers
+from graphquant_export.inputs.kind import ModelPath
+from graphquant_export.inputs.loaded_model import LoadedModel
+from graphquant_export.inputs.name_outputs import name_outputs
+from graphquant_export.inputs.quiet import quiet_tensorflow
+
+
+def load_keras_model(model: ModelPath, outputs: Sequence[str] | None) -> LoadedModel:
+    """The model called with ``training=False``.
+
+    Raises: as `graphquant_export.inputs.load_model`.
+    """
+    keras = _keras(model.argument)
+    with in_eager_mode(model.argument), quiet_tensorflow():
+        try:
+            loaded = keras.models.load_model(model.path, compile=False)
+        except Exception as error:  # a layer of the user's can raise anything
+            raise ModelFileError(f"{model.argument} cannot be loaded: {error}") from error
+        frozen = freeze_function(_traced(loaded, model.argument))
+        wanted = getattr(loaded, "output_names", None) or ["output"] * len(frozen.outputs)
+        graph_def, names = name_outputs(frozen.graph_def, frozen.outputs, wanted)
+        graph_def, names = inline_layers(graph_def, names)
+    if outputs is not None:
+        names = check_outputs(graph_def, outputs)
+    return finish(graph_def, names, frozen.inputs)
+
+
+def _keras(argument: str) -> Any:
+    try:
+        keras = importlib.import_module("keras")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{argument} needs Keras 3, which is not installed: pip install keras"
+        ) from error
+    if keras.backend.backend() != "tensorflow":
+        raise ModelFileError(
+            f'{argument} is loaded with the backend "{keras.backend.backend()}" of Keras: set '
+            "KERAS_BACKEND=tensorflow"
+        )
+    return keras
+
+
+def _traced(loaded: Any, argument: str) -> Any:
+    inputs = getattr(loaded, "inputs", None)
+    if not inputs:
+        raise ModelFileError(
+            f"{argument} does not say what goes into it (a subclassed model): call "
+            "model.export(folder) after a first prediction, and give that folder"
+        )
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in inputs]
+
+    def call(*tensors: tf.Tensor) -> Any:
+        structured = tf.nest.pack_sequence_as(loaded.input, list(tensors))
+        return tf.nest.flatten(loaded(structured, training=False))
+
+    return tf.function(call, autograph=False).get_concrete_function(*specs)

@@ -1,0 +1,68 @@
+"""From a path to a frozen graph, whatever kind of model stands there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from graphquant_core.exceptions import ConfigError, MissingDependencyError, OutputNotFoundError
+from graphquant_export.inputs.kind import CHECKPOINT, KERAS, SAVED_MODEL, find_model
+from graphquant_export.inputs.loaded_model import LoadedModel
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    outputs: Sequence[str] | None = None,
+    signature: str | None = None,
+) -> LoadedModel:
+    """The model at `path` as one frozen graph, in inference mode.
+
+    Args:
+        path: A frozen GraphDef (``.pb``, ``.pbtxt``), the folder of a SavedModel of TensorFlow 1
+            or 2, a Keras 3 model (``.keras``, ``.h5``), or a checkpoint with its ``.meta`` file.
+        outputs: Names of the ops to keep, with what they need. By default those of the signature;
+            without one the ops that nothing takes and that depend on what is fed.
+        signature: Which signature of a SavedModel; by default ``"serving_default"``, or the only
+            one.
+
+    Raises:
+        ModelFileError: There is no such model, or it is broken, or it isn't frozen.
+        OutputNotFoundError: `outputs` or `signature` names nothing in the model, or the outputs
+            can't be told; names the closest, or the candidates.
+        NonFiniteError: A weight holds NaN, or a variable infinity; names it.
+        ConfigError: `signature` is given for a model that has none.
+        GraphStateError: Eager execution is switched off, which a SavedModel or a Keras model needs.
+        MissingDependencyError: TensorFlow, or Keras 3 for one of its models, is not installed.
+    """
+    model = find_model(path)
+    if isinstance(outputs, str) or (outputs is not None and not outputs):
+        raise OutputNotFoundError(f"outputs ({outputs!r}) must be a list of op names, or None")
+    if signature is not None and model.kind != SAVED_MODEL:
+        raise ConfigError(
+            f'signature ("{signature}") is for a SavedModel, and {model.argument} is a {model.kind}'
+        )
+    _import_tensorflow()
+    if model.kind == SAVED_MODEL:
+        from graphquant_export.inputs.saved_model import load_saved_model
+
+        return load_saved_model(model, outputs, signature)
+    if model.kind == KERAS:
+        from graphquant_export.inputs.keras_model import load_keras_model
+
+        return load_keras_model(model, outputs)
+    if model.kind == CHECKPOINT:
+        from graphquant_export.inputs.checkpoint import load_checkpoint
+
+        return load_checkpoint(model, outputs)
+    from graphquant_export.inputs.graph_file import load_graph_file
+
+    return load_graph_file(model, outputs)
+
+
+def _import_tensorflow() -> None:
+    try:
+        import tensorflow as tf  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            'TensorFlow is not installed; install it with: pip install "tensorflow>=2.16,<2.22"'
+        ) from error
