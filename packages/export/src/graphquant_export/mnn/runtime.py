@@ -13,61 +13,72 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphquant_core.exceptions import ModelFileError
+from graphquant_core.exceptions import ModelFileError, RangeError
 from graphquant_core.files import read_bytes
 from graphquant_export.mnn.wheel import mnn_version
 
+# A tensor that MNN packs has its channels first; only as such does it unpack it in order. One that
+# is no output of the model outlives the session only if it is named in advance.
 _PROGRAM = """
 import sys
 import numpy as np
 import MNN
 model, given, written, *outputs = sys.argv[1:]
+TF, CAFFE = MNN.Tensor_DimensionType_Tensorflow, MNN.Tensor_DimensionType_Caffe
+TYPES = {"f": MNN.Halide_Type_Float, "i": MNN.Halide_Type_Int, "u": MNN.Halide_Type_Uint8}
 inputs = np.load(given)
 net = MNN.Interpreter(model)
-session = net.createSession()
+session = net.createSession({"saveTensors": tuple(outputs)})
 for name in inputs.files:
-    tensor = net.getSessionInput(session, name)
-    net.resizeTensor(tensor, inputs[name].shape)
+    net.resizeTensor(net.getSessionInput(session, name), inputs[name].shape)
 net.resizeSession(session)
-TF, FLOAT = MNN.Tensor_DimensionType_Tensorflow, MNN.Halide_Type_Float
 for name in inputs.files:
     values = np.ascontiguousarray(inputs[name])
-    tensor = MNN.Tensor(values.shape, FLOAT, values, TF)
-    net.getSessionInput(session, name).copyFrom(tensor)
+    host = MNN.Tensor(values.shape, TYPES[values.dtype.kind], values, TF)
+    net.getSessionInput(session, name).copyFrom(host)
 net.runSession(session)
 results = {}
 for name in outputs:
     tensor = net.getSessionOutput(session, name)
-    values = np.zeros(tensor.getShape(), np.float32)
-    host = MNN.Tensor(tensor.getShape(), FLOAT, values, TF)
+    kind = tensor.getDataType()
+    dtype = np.int32 if kind == MNN.Halide_Type_Int else np.float32
+    layout = TF if tensor.getDimensionType() == TF else CAFFE
+    values = np.zeros(tensor.getShape(), dtype)
+    host = MNN.Tensor(tensor.getShape(), TYPES[values.dtype.kind], values, layout)
     tensor.copyToHostTensor(host)
-    results[name] = np.array(host.getNumpyData()).reshape(tensor.getShape())
-np.savez(written, **results)
+    values = np.array(host.getNumpyData()).reshape(tensor.getShape())
+    packed = layout == CAFFE and values.ndim == 4
+    results[name] = values.transpose(0, 2, 3, 1) if packed else values
+np.savez(written, **{str(index): results[name] for index, name in enumerate(outputs)})
 """
 
 
 def run_mnn_model(
     mnn_file: str | os.PathLike[str],
-    inputs: Mapping[str, npt.NDArray[np.float32]],
+    inputs: Mapping[str, npt.NDArray[Any]],
     outputs: Sequence[str],
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Values of `outputs` for `inputs`, float32, in TensorFlow's layout.
+) -> dict[str, npt.NDArray[Any]]:
+    """Values of the tensors `outputs` for `inputs`, in TensorFlow's layout.
+
+    Floats are float32 and integers int32, on both sides; a tensor of int8 comes back dequantised.
 
     Args:
         mnn_file: The model.
         inputs: A value for each input, by its name in MNN.
-        outputs: Names in MNN; a trailing Identity of the TensorFlow graph isn't among them.
+        outputs: Names of tensors in MNN, outputs of the model or not; a trailing Identity of the
+            TensorFlow graph isn't among them.
 
     Raises:
         MissingDependencyError: The wheel ``MNN`` is not installed.
         ModelFileError: The model is missing, or MNN can't run it; holds what it printed.
+        RangeError: An input holds neither floats nor integers.
     """
     mnn_version()
     read_bytes(mnn_file, "mnn_file")
     with tempfile.TemporaryDirectory() as folder:
         given, written = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
         with given.open("wb") as file:
-            arrays: Any = {name: np.asarray(x, np.float32) for name, x in inputs.items()}
+            arrays: Any = {name: _as_mnn_takes_it(name, x) for name, x in inputs.items()}
             np.savez(file, **arrays)
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM, os.path.abspath(mnn_file), given, written, *outputs],
@@ -82,4 +93,16 @@ def run_mnn_model(
             last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
             raise ModelFileError(f"MNN cannot run mnn_file ({os.fspath(mnn_file)}): {last[0]}")
         with np.load(written) as found:
-            return {name: found[name] for name in outputs}
+            return {name: found[str(index)] for index, name in enumerate(outputs)}
+
+
+def _as_mnn_takes_it(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    array = np.asarray(value)
+    if array.dtype.kind not in "uif":
+        raise RangeError(
+            f'inputs: "{name}" has the type {array.dtype}; MNN reads such an input wrongly: let '
+            "the model take uint8, int32 or float32"
+        )
+    if array.dtype == np.uint8:
+        return array
+    return array.astype(np.int32 if array.dtype.kind in "ui" else np.float32)
