@@ -24,6 +24,8 @@ NAMES = (
     "mnn_before_tuning",
     "mnn_init_time",
     "mnn_step_time",
+    "target_accuracy",
+    "target_latency",
 )
 
 

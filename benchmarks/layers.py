@@ -16,11 +16,11 @@ def conv(
     return batch_norm(tf.nn.conv2d(x, weights, strides=stride, padding="SAME"), training)
 
 
-def depthwise(x: tf.Tensor, stride: int) -> tf.Tensor:
+def depthwise(x: tf.Tensor, stride: int, training: bool = True) -> tf.Tensor:
     """Depthwise convolution 3x3 and batch norm."""
     weights = variable("depthwise_weights", [3, 3, x.shape[-1], 1])
     strides = [1, stride, stride, 1]
-    return batch_norm(tf.nn.depthwise_conv2d(x, weights, strides, padding="SAME"))
+    return batch_norm(tf.nn.depthwise_conv2d(x, weights, strides, padding="SAME"), training)
 
 
 def dense(x: tf.Tensor, units: int) -> tf.Tensor:

@@ -10,7 +10,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from benchmarks.mnn_task import Network, accuracy, float_checkpoint
+from benchmarks.mnn_digits import digits_task
+from benchmarks.mnn_task import Network, float_checkpoint
 from benchmarks.report import Row
 
 SEEDS = range(5)
@@ -34,10 +35,11 @@ def measure_bits(channels: int, bits: int) -> Row:
     """The mean accuracies over the seeds."""
     row: Row = {"channels": channels, "bits": bits}
     for name, options in STARTS.items():
-        network = Network(channels, False, bits, **options)
+        task = digits_task(channels, "cosine")
+        network = Network(task, False, bits, **options)
         found = []
         for seed in SEEDS:
-            network.restore(float_checkpoint(channels, seed))
-            found.append(accuracy(network.predict()))
+            network.restore(float_checkpoint(task, seed))
+            found.append(network.accuracy())
         row[name] = statistics.mean(found)
     return row

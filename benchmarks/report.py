@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 Row = dict[str, Any]
-WIDTH_OF_A_FILE = 120
+_NO_LIMIT = 1_000
+"""Columns of a file: a line may be as long as a row needs."""
 
 
 def print_table(title: str, formats: Mapping[str, str], rows: Sequence[Row]) -> None:
@@ -23,5 +24,5 @@ def print_table(title: str, formats: Mapping[str, str], rows: Sequence[Row]) -> 
         table.add_row(*cells)
     console = Console()
     if not console.is_terminal:
-        console = Console(width=WIDTH_OF_A_FILE)
+        console = Console(width=_NO_LIMIT)
     console.print(table)

@@ -38,7 +38,7 @@ NETWORKS = (
     ("ResNet-18, half width", resnet18_half, 32, 1.35),
 )
 
-Network = Callable[[tf.Tensor], tf.Tensor]
+Network = Callable[..., tf.Tensor]
 
 
 def measure() -> list[Row]:
