@@ -100,8 +100,8 @@ def test_a_plugin_that_fails_to_import_is_left_out_with_its_reason(
     install("cosine", "cosine_layers", HANDLER)
     with caplog.at_level(logging.WARNING):
         registry = load_registry()
-    assert PluginFailure("broken", "broken_layers", reason) in registry.failures
-    assert f'plugin "broken" of broken_layers is left out: {reason}' in caplog.messages
+    assert PluginFailure("broken", "broken_layers", "1.5", reason) in registry.failures
+    assert f'plugin "broken" of broken_layers 1.5 is left out: {reason}' in caplog.messages
     assert "CosineMatMul" in registry.handlers
 
 

@@ -11,6 +11,7 @@ from graphquant_cli import __version__
 from graphquant_cli.commands.plan import plan
 from graphquant_cli.commands.plugins import plugins_command
 from graphquant_cli.output import print_error
+from graphquant_cli.plugin_commands import add_plugin_commands
 from graphquant_core.exceptions import GraphQuantError
 from graphquant_core.registry import Registry, load_registry
 
@@ -27,10 +28,11 @@ def build_app(registry: Registry) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    # Before the built-in commands, so that no plugin can replace one of them.
-    command_failures = registry.add_commands(app)
     app.command("plan")(plan)
-    app.command("plugins")(plugins_command(registry.owners, registry.failures + command_failures))
+    added = add_plugin_commands(app, registry, "plugins")
+    app.command("plugins")(
+        plugins_command(registry.owners + added.owners, registry.failures + added.failures)
+    )
     return app
 
 

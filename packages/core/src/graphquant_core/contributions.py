@@ -10,7 +10,7 @@ import pluggy
 
 from graphquant_core import hookspecs
 from graphquant_core.exceptions import PluginError
-from graphquant_core.plugin_loader import Plugin, PluginFailure, failure
+from graphquant_core.plugin_loader import DISABLE_VARIABLE, Plugin, PluginFailure, failure
 
 KINDS = {
     "layer_handler": "graphquant_layer_handlers",
@@ -27,7 +27,7 @@ class Registration:
 
     Attributes:
         kind: ``plugin``, ``layer_handler``, ``op_type``, ``activation_quantizer``,
-            ``weight_quantizer`` or ``exporter``.
+            ``weight_quantizer``, ``exporter`` or ``command``.
         name: What it is registered under.
         plugin: Entry-point name of the plugin.
         distribution: Distribution that installed it, ``""`` when there is none.
@@ -62,7 +62,8 @@ class Contributions:
         if other is not owned:
             first = Plugin(other.plugin, None, other.distribution, other.version)
             raise PluginError(
-                f'{kind} "{name}" is registered twice: by plugin {first} and by plugin {plugin}'
+                f'{kind} "{name}" is registered twice: by plugin {first} and by plugin {plugin}; '
+                f"uninstall one, or leave one out with {DISABLE_VARIABLE}={plugin.name}"
             )
 
 
@@ -81,7 +82,7 @@ def collect(plugins: Iterable[Plugin]) -> Contributions:
         except PluginError:
             raise
         except Exception as error:  # noqa: BLE001 - anything can go wrong in someone else's hook
-            found.failures.append(failure(plugin.name, plugin.distribution, error))
+            found.failures.append(failure(plugin, error))
             continue
         found.claim("plugin", plugin.name, plugin)
         for kind, contributed in values.items():

@@ -63,4 +63,7 @@ def graphquant_exporters() -> Iterable[Exporter]:  # type: ignore[empty-body]
 
 @hookspec
 def graphquant_commands(app: Any) -> None:
-    """Adds commands to `app`, the typer application of the `graphquant` command line."""
+    """Adds commands, or groups of commands, to `app`, a typer application.
+
+    The names must be new: neither a built-in command's nor another plugin's.
+    """

@@ -37,10 +37,11 @@ class Plugin:
 
 @attrs.frozen
 class PluginFailure:
-    """A plugin that could not be used: its name, its distribution, and the reason."""
+    """A plugin that could not be used: its name, who installed it, and the reason."""
 
     plugin: str
     distribution: str
+    version: str
     reason: str
 
 
@@ -52,21 +53,21 @@ def load_plugins() -> tuple[tuple[Plugin, ...], tuple[PluginFailure, ...]]:
     """
     plugins, failures = [], []
     for entry_point in _enabled(entry_points(group=PROJECT)):
-        distribution, version = _origin(entry_point)
+        plugin = Plugin(entry_point.name, None, *_origin(entry_point))
         try:
             implementation = entry_point.load()
         except Exception as error:  # noqa: BLE001 - anything can go wrong in someone else's import
-            failures.append(failure(entry_point.name, distribution, error))
+            failures.append(failure(plugin, error))
         else:
-            plugins.append(Plugin(entry_point.name, implementation, distribution, version))
+            plugins.append(attrs.evolve(plugin, implementation=implementation))
     return tuple(plugins), tuple(failures)
 
 
-def failure(plugin: str, distribution: str, error: Exception) -> PluginFailure:
+def failure(plugin: Plugin, error: Exception) -> PluginFailure:
     """The record of a failing plugin, logged as a warning."""
     reason = f"{type(error).__name__}: {error}"
-    logger.warning('plugin "%s" of %s is left out: %s', plugin, distribution or "?", reason)
-    return PluginFailure(plugin, distribution, reason)
+    logger.warning("plugin %s is left out: %s", plugin, reason)
+    return PluginFailure(plugin.name, plugin.distribution, plugin.version, reason)
 
 
 def _enabled(found: Iterable[EntryPoint]) -> list[EntryPoint]:

@@ -11,7 +11,7 @@ import attrs
 
 from graphquant_core.contributions import Contributions, Registration, collect
 from graphquant_core.exceptions import UnknownNameError
-from graphquant_core.plugin_loader import Plugin, PluginFailure, failure, load_plugins
+from graphquant_core.plugin_loader import Plugin, PluginFailure, load_plugins
 from graphquant_core.suggestions import closest
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Registry:
         exporters: Export targets by name.
         owners: Which plugin registered what, in the order of plugin names.
         failures: Plugins that could not be used.
-        commands: Functions that add a plugin's commands to the command line.
+        commands: Each plugin that has commands, and the function that adds them to an app.
     """
 
     handlers: Mapping[str, LayerHandler]
@@ -74,16 +74,6 @@ class Registry:
             UnknownNameError: there is none; lists those there are.
         """
         return _look_up(self.exporters, "exporter", name)
-
-    def add_commands(self, app: Any) -> tuple[PluginFailure, ...]:
-        """Lets each plugin add its commands to `app`; returns those that failed to."""
-        failures = []
-        for plugin, add in self.commands:
-            try:
-                add(app=app)
-            except Exception as error:  # noqa: BLE001, PERF203 - the other plugins must go on
-                failures.append(failure(plugin.name, plugin.distribution, error))
-        return tuple(failures)
 
 
 @functools.cache

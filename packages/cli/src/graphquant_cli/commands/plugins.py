@@ -22,7 +22,7 @@ def plugins_command(
     def plugins(
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        """Print who owns which handler, quantiser and exporter, and what failed to load."""
+        """Print who owns which handler, quantiser, exporter or command, and what failed to load."""
         if as_json:
             typer.echo(_to_json(owners, failures))
         else:
@@ -47,5 +47,5 @@ def _print_tables(owners: Sequence[Registration], failures: Sequence[PluginFailu
     if failures:
         print_table(
             ("failed to load", "distribution", "reason"),
-            ((row.plugin, row.distribution, row.reason) for row in failures),
+            ((row.plugin, f"{row.distribution} {row.version}", row.reason) for row in failures),
         )
