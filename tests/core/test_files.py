@@ -106,9 +106,19 @@ def test_unreadable_files_name_the_argument(tmp_path: Path) -> None:
         read_bytes(tmp_path / "missing.pb", "pb_model")
     with pytest.raises(ModelFileError, match=r"pb_model .*Is a directory"):
         read_bytes(tmp_path, "pb_model")
-    for path in ("a\0b", None):
+    for path in ("a\0b", None, 0):
         with pytest.raises(ModelFileError, match="pb_model"):
             read_bytes(path, "pb_model")  # type: ignore[arg-type]
+
+
+def test_devices_and_files_beyond_the_limit_are_not_read(tmp_path: Path) -> None:
+    """What has no end or too many bytes is refused before it is read."""
+    with pytest.raises(ModelFileError, match=r"pb_model .*it is a device"):
+        read_bytes("/dev/zero", "pb_model")
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "file", "pb_model", 5) == b"12345"
+    with pytest.raises(ModelFileError, match="it has 5 bytes, 4 are allowed"):
+        read_bytes(tmp_path / "file", "pb_model", 4)
 
 
 @pytest.mark.parametrize(

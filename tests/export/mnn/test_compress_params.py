@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,6 +160,75 @@ def test_scalar_fields_are_split_too() -> None:
     weight = messages()["WeightParams"](name="w", bits=3, scales=[0.5, 2.0], asymmetric=True)
     message = weight.SerializeToString()
     assert b"".join(raw for _, raw, _ in split_fields(message)) == message
+
+
+def test_groups_and_numbers_in_place_of_a_message_are_kept() -> None:
+    """What protobuf skips as unknown is split into whole fields without a value."""
+    group = b"\x13\x0b\x0a\x01a\x10\x05\x0c\x14"  # 2 { 1 { 1: "a" 2: 5 } }
+    fields = [group, b"\x10\x05", b"\x15abcd", b"\x11abcdefgh"]
+    found = list(split_fields(b"".join(fields)))
+    assert found == [(2, field, None) for field in fields]
+
+
+def test_appending_keeps_a_field_of_another_type_byte_for_byte(tmp_path: Path) -> None:
+    """A number where algorithms are expected is no algorithm: protobuf ignores it."""
+    path = tmp_path / "params.bin"
+    kept = join_fields([(1, b"0.0.0"), (3, b"identity")]) + b"\x10\x05\x13\x14"
+    path.write_bytes(kept)
+    save_compress_params(path, LAYERS, append=True)
+    assert path.read_bytes().startswith(kept)
+    assert read_compress_params(path) == LAYERS
+
+
+@pytest.mark.parametrize("kind", ['"QUANTIZE"', '"0"', "0", "0.0", "null", None])
+def test_appending_replaces_a_quantisation_however_its_type_is_written(
+    tmp_path: Path, kind: str | None
+) -> None:
+    """A type that is missing, null or a number means what protobuf says."""
+    path = tmp_path / "params.json"
+    written = "" if kind is None else f'"type": {kind}, '
+    layer = '{"op_name": "old", "weight": [{"name": "old", "bits": 3}]}'
+    path.write_text(f'{{"algo": [{{{written}"quant_params": {{"layer": [{layer}]}}}}]}}')
+    assert read_compress_params(path) == (LayerParams("old", 3, False),)
+    save_compress_params(path, LAYERS, append=True)
+    assert read_compress_params(path) == LAYERS
+
+
+@pytest.mark.parametrize("content", ['{"algo": null}', '{"mnnUuid": ""}', "{}"])
+def test_appending_takes_json_that_leaves_out_what_protobuf_may(
+    tmp_path: Path, content: str
+) -> None:
+    """null and missing keys are defaults."""
+    path = tmp_path / "params.json"
+    path.write_text(content)
+    save_compress_params(path, LAYERS, append=True)
+    assert read_compress_params(path) == LAYERS
+    assert json.loads(path.read_text())["mnn_uuid"]
+
+
+def test_json_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    """Also an empty array, in which protobuf sees no mistake."""
+    path = tmp_path / "params.json"
+    path.write_text("[]")
+    with pytest.raises(ModelFileError, match="must be an object"):
+        read_compress_params(path)
+    with pytest.raises(ModelFileError, match="must be an object"):
+        save_compress_params(path, LAYERS, append=True)
+
+
+@pytest.mark.parametrize("ending", ["bin", "json"])
+def test_bits_in_a_file_that_mnn_cannot_store_are_refused_with_its_name(
+    tmp_path: Path, ending: str
+) -> None:
+    """The error names the file and the bits."""
+    path = tmp_path / f"params.{ending}"
+    pipeline = messages()["Pipeline"](version="0.0.0")
+    layer = pipeline.algo.add(type=0).quant_params.layer.add(op_name="a")
+    layer.weight.add(name="a", bits=99)
+    json_text = json_format.MessageToJson(pipeline).encode()
+    path.write_bytes(json_text if ending == "json" else pipeline.SerializeToString())
+    with pytest.raises(ModelFileError, match=rf"params\.{ending}.*bits \(99\)"):
+        read_compress_params(path)
 
 
 def test_the_file_needs_no_tensorflow() -> None:

@@ -14,6 +14,9 @@ from graphquant_core.exceptions import FileWriteError, ModelFileError
 MAX_NAME_BYTES = 241
 """Longest name of an output file; a suffix such as ``_quantized.pb`` must still fit into 255."""
 
+MAX_FILE_BYTES = 2**31 - 1
+"""Most bytes of an input file; protobuf and flatbuffers hold no more."""
+
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Writes `data` to `path` so that an interruption leaves the old file whole.
@@ -70,14 +73,21 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
         raise FileWriteError(f'cannot write "{os.fspath(path)}": {_reason(error)}') from error
 
 
-def read_bytes(path: str | os.PathLike[str], argument: str) -> bytes:
-    """Content of the file at `path`.
+def read_bytes(path: str | os.PathLike[str], argument: str, limit: int = MAX_FILE_BYTES) -> bytes:
+    """Content of the file at `path`, which has at most `limit` bytes.
 
     Raises:
-        ModelFileError: the file is missing, a directory or unreadable; names `argument`.
+        ModelFileError: the file is missing, a directory, a device, too large or unreadable; names
+            `argument`.
     """
     try:
-        return Path(path).read_bytes()
+        with open(Path(path), "rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISCHR(status.st_mode):
+                raise OSError("it is a device")
+            if status.st_size > limit:
+                raise OSError(f"it has {status.st_size} bytes, {limit} are allowed")
+            return file.read()
     except (OSError, ValueError, TypeError) as error:
         raise ModelFileError(f"{argument} ({path}) cannot be read: {_reason(error)}") from error
 

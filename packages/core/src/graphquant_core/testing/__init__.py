@@ -1,7 +1,7 @@
 """Hypothesis strategies for tests of graphquant and of its plugins.
 
-Strategies of arrays are here. `graphquant_core.testing.graphs` (random graphs) and
-`graphquant_core.testing.check_handler` import TensorFlow and so are imported by name.
+Strategies of arrays and of broken files are here. `graphquant_core.testing.graphs` (random graphs)
+and `graphquant_core.testing.check_handler` import TensorFlow and so are imported by name.
 
 Needs hypothesis: ``pip install graphquant-core[testing]``.
 """
@@ -17,6 +17,7 @@ except ImportError as error:
         "graphquant_core.testing needs hypothesis: pip install graphquant-core[testing]"
     ) from error
 
+from graphquant_core.testing.damage import damaged
 from graphquant_core.testing.strategies import (
     activation_ranges,
     grids,
@@ -28,6 +29,7 @@ from graphquant_core.testing.strategies import (
 
 __all__ = [
     "activation_ranges",
+    "damaged",
     "grids",
     "quant_params",
     "tensors",

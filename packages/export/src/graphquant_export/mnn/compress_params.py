@@ -20,6 +20,9 @@ from graphquant_export.mnn.wire import join_fields, split_fields
 
 MIN_BITS, MAX_BITS = 2, 8
 VERSION = "0.0.0"
+MAX_BYTES = 64 * 2**20
+"""A file has about 100 bytes a layer."""
+
 _ALGO_FIELD, _IDENTITY_FIELD, _QUANTIZE = 2, 3, 0
 
 
@@ -95,19 +98,21 @@ def read_compress_params(filename: str | os.PathLike[str]) -> tuple[LayerParams,
     Raises:
         ModelFileError: The file is missing or broken.
     """
-    content = read_bytes(filename, "filename")
-    pipeline = messages()["Pipeline"]()
+    content = read_bytes(filename, "filename", MAX_BYTES)
     if os.fspath(filename).endswith(".json"):
-        _parse(filename, lambda: json_format.Parse(content, pipeline))
+        pipeline, _ = _parse_json(filename, content)
     else:
-        _parse(filename, lambda: pipeline.ParseFromString(content))
-    return tuple(
-        LayerParams(layer.op_name, weight.bits, weight.asymmetric, max(weight.block_size, 0))
-        for algo in pipeline.algo
-        if algo.type == _QUANTIZE
-        for layer in algo.quant_params.layer
-        for weight in layer.weight[:1]
-    )
+        pipeline = _parse_binary(filename, content)
+    try:
+        return tuple(
+            LayerParams(layer.op_name, weight.bits, weight.asymmetric, max(weight.block_size, 0))
+            for algo in pipeline.algo
+            if algo.type == _QUANTIZE
+            for layer in algo.quant_params.layer
+            for weight in layer.weight[:1]
+        )
+    except BitsError as error:
+        raise _broken(filename, error) from error
 
 
 def _quantization(layers: Iterable[LayerParams]) -> Any:
@@ -129,13 +134,13 @@ def _as_bytes(filename: str | os.PathLike[str], algo: Any, append: bool, mnn_uui
     if not append:
         pipeline = messages()["Pipeline"](version=VERSION, mnn_uuid=mnn_uuid)
         return bytes(pipeline.SerializeToString()) + join_fields([(_ALGO_FIELD, added)])
-    content = read_bytes(filename, "filename")
-    pipeline = messages()["Pipeline"]()
-    _parse(filename, lambda: pipeline.ParseFromString(content))
+    content = read_bytes(filename, "filename", MAX_BYTES)
+    pipeline = _parse_binary(filename, content)
     kept = b"".join(
         raw
         for number, raw, value in split_fields(content)
         if number != _ALGO_FIELD
+        or value is None
         or messages()["CompressionAlgo"].FromString(value).type != _QUANTIZE
     )
     if not pipeline.mnn_uuid:
@@ -147,24 +152,41 @@ def _as_json(filename: str | os.PathLike[str], algo: Any, append: bool, mnn_uuid
     added = json_format.MessageToDict(algo, preserving_proto_field_name=True)
     added = {"type": "QUANTIZE", **added}
     document: dict[str, Any] = {"version": VERSION, "algo": [], "mnn_uuid": mnn_uuid}
+    others: list[Any] = []
     if append:
-        content = read_bytes(filename, "filename")
-        _parse(filename, lambda: json_format.Parse(content, messages()["Pipeline"]()))
-        document = json.loads(content)
-        if not (document.get("mnn_uuid") or document.get("mnnUuid")):
+        pipeline, document = _parse_json(filename, read_bytes(filename, "filename", MAX_BYTES))
+        if not pipeline.mnn_uuid:
+            document.pop("mnnUuid", None)
             document["mnn_uuid"] = mnn_uuid
-    others = [entry for entry in document.get("algo", []) if not _quantizes(entry)]
+        # The message knows what a type means that is missing, null or a number.
+        pairs = zip(document.get("algo") or [], pipeline.algo, strict=True)
+        others = [entry for entry, parsed in pairs if parsed.type != _QUANTIZE]
     return json.dumps({**document, "algo": [*others, added]}, indent=2) + "\n"
 
 
-def _quantizes(entry: dict[str, Any]) -> bool:
-    return entry.get("type", "QUANTIZE") in ("QUANTIZE", _QUANTIZE)
-
-
-def _parse(filename: str | os.PathLike[str], parse: Any) -> None:
+def _parse_json(filename: str | os.PathLike[str], content: bytes) -> tuple[Any, dict[str, Any]]:
+    """The message that `content` writes, and `content` as plain data."""
+    pipeline = messages()["Pipeline"]()
     try:
-        parse()
-    except (DecodeError, json_format.ParseError, UnicodeError, RecursionError) as error:
-        raise ModelFileError(
-            f'filename ("{os.fspath(filename)}") holds no compression parameters of MNN: {error}'
-        ) from error
+        json_format.Parse(content, pipeline)
+        document = json.loads(content)
+    except (json_format.ParseError, ValueError, RecursionError) as error:
+        raise _broken(filename, error) from error
+    if not isinstance(document, dict):
+        raise _broken(filename, "it must be an object, { ... }")
+    return pipeline, document
+
+
+def _parse_binary(filename: str | os.PathLike[str], content: bytes) -> Any:
+    pipeline = messages()["Pipeline"]()
+    try:
+        pipeline.ParseFromString(content)
+    except (DecodeError, RecursionError) as error:
+        raise _broken(filename, error) from error
+    return pipeline
+
+
+def _broken(filename: str | os.PathLike[str], reason: object) -> ModelFileError:
+    return ModelFileError(
+        f'filename ("{os.fspath(filename)}") holds no compression parameters of MNN: {reason}'
+    )

@@ -7,7 +7,7 @@ import os
 from graphquant_core.exceptions import RecordError
 from graphquant_core.files import read_bytes, write_whole
 from graphquant_export.record.factors import Record
-from graphquant_export.record.text import format_record, parse_record
+from graphquant_export.record.text import MAX_CHARACTERS, format_record, parse_record
 
 
 def read_record(path: str | os.PathLike[str]) -> Record:
@@ -18,7 +18,7 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         EmptyRecordError: It holds no layer.
         RecordError: It isn't UTF-8 text, it is malformed, or it isn't complete.
     """
-    content = read_bytes(path, "record_file")
+    content = read_bytes(path, "record_file", MAX_CHARACTERS)
     source = f"record_file ({os.fspath(path)})"
     try:
         text = content.decode("utf-8")
