@@ -8,6 +8,7 @@ from graphquant_export.ascend.export import (
     DeployedGraph,
     deploy_graph,
     export_ascend,
+    open_ascend,
     quantize_graph,
 )
 from graphquant_export.ascend.functions import (
@@ -15,10 +16,12 @@ from graphquant_export.ascend.functions import (
     ascend_functions,
     without_ascend_functions,
 )
+from graphquant_export.ascend.runtime import AscendRuntime
 
 __all__ = [
     "ASCEND_TYPES",
     "AscendArtifact",
+    "AscendRuntime",
     "DeployedGraph",
     "DeployedLayer",
     "artifact_files",
@@ -26,6 +29,7 @@ __all__ = [
     "ascend_functions",
     "deploy_graph",
     "export_ascend",
+    "open_ascend",
     "quantize_graph",
     "without_ascend_functions",
 ]

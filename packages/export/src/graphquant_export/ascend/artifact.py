@@ -51,10 +51,15 @@ def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path]:
     prefix = os.fspath(save_path)
     if not prefix or prefix.endswith(("/", os.sep)):
         raise FileWriteError(f'save_path ("{prefix}") must end in the start of a file name')
-    paths = (Path(f"{prefix}_quantized.pb"), Path(f"{prefix}_deploy.pb"))
+    paths = paths_of(prefix)
     for path in paths:
         check_writable(path, "save_path")
     return paths
+
+
+def paths_of(prefix: str) -> tuple[Path, Path]:
+    """``<prefix>_quantized.pb`` and ``<prefix>_deploy.pb``."""
+    return (Path(f"{prefix}_quantized.pb"), Path(f"{prefix}_deploy.pb"))
 
 
 def artifact_files(

@@ -37,6 +37,7 @@ class DeployedLayer:
         result: What its AscendDequant takes: its node, its BiasAdd, or the Concat of its group.
         dequant: Its AscendDequant, which the members of a group share.
         folded: Names of the nodes that were folded into it.
+        advice: Sentences about what Ascend's compiler makes of it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class DeployedLayer:
     result: str
     dequant: str
     folded: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
 
 def deploy(
@@ -153,6 +155,7 @@ class _Deployer:
             result=result,
             dequant=dequant,
             folded=tuple(folded),
+            advice=tuple(layer.advice),
         )
 
     def _reshape_as_before(self, dequant: str, numbers: LayerIntegers) -> str:

@@ -10,8 +10,13 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
-from graphquant_core.files import write_together
-from graphquant_export.ascend.artifact import AscendArtifact, artifact_files, artifact_paths
+from graphquant_core.files import read_bytes, write_together
+from graphquant_export.ascend.artifact import (
+    AscendArtifact,
+    artifact_files,
+    artifact_paths,
+    paths_of,
+)
 from graphquant_export.ascend.deploy import DeployedLayer, deploy
 from graphquant_export.ascend.functions import ascend_functions
 from graphquant_export.ascend.layer_integers import (
@@ -55,10 +60,25 @@ def export_ascend(
     """
     paths = artifact_paths(save_path)
     quantized = deploy_graph(model, outputs, record)
+    _log_advice(quantized.layers)
     write_together(artifact_files(quantized.graph_def, paths))
     for path in paths:
         logger.info("The model is saved in %s", path)
     return AscendArtifact(*paths, quantized.layers, ExportSource(model, quantized.outputs, record))
+
+
+def open_ascend(save_path: str | os.PathLike[str], source: ExportSource) -> AscendArtifact:
+    """The artifact that `export_ascend` wrote to `save_path` of `source`.
+
+    Raises:
+        ModelFileError: A file is missing, or can't be read; names it.
+        OutputNotFoundError, RecordError, BiasOverflowError: as `export_ascend`.
+    """
+    paths = paths_of(os.fspath(save_path))
+    for path in paths:
+        read_bytes(path, "artifact")
+    deployed = deploy_graph(source.model, source.outputs, source.record)
+    return AscendArtifact(*paths, deployed.layers, source)
 
 
 @attrs.frozen(eq=False)
@@ -110,4 +130,11 @@ def quantize_graph(
     Raises: as `export_ascend`.
     """
     deployed = deploy_graph(model, outputs, record)
+    _log_advice(deployed.layers)
     return deployed.graph_def, deployed.layers
+
+
+def _log_advice(layers: Sequence[DeployedLayer]) -> None:
+    for layer in layers:
+        for sentence in layer.advice:
+            logger.warning('layer "%s": %s', layer.name, sentence)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -17,8 +15,6 @@ from graphquant_export.ascend.sites import Site
 from graphquant_export.frozen import GraphDefEditor
 from graphquant_export.node_def import const_node
 
-logger = logging.getLogger(__name__)
-
 
 class LayerNodes:
     """Adds the nodes of the layer at `site` to `editor`.
@@ -26,6 +22,7 @@ class LayerNodes:
     Attributes:
         weight_quant: Name of the AscendWeightQuant; ``None`` without weight.
         bias: Name of the Cast of the int32 bias to what is added; ``None`` without bias.
+        advice: Sentences about what Ascend's compiler makes of the layer.
 
     Raises:
         UnsupportedLayerError: The channels stand where Ascend's ops can't have them.
@@ -38,6 +35,7 @@ class LayerNodes:
         self._data_format = _data_format(site)
         self.weight_quant: str | None = None
         self.bias: str | None = None
+        self.advice: list[str] = []
 
     def sums(self, node: str) -> str:
         """Integer sums with the bias: ``node <- AscendWeightQuant``, ``node -> [BiasAdd]``.
@@ -84,10 +82,9 @@ class LayerNodes:
             return
         shape = self._site.op.outputs[0].shape
         if not shape.is_fully_defined():
-            logger.warning(
-                'layer "%s": its input_sizes are not constant, which Ascend\'s compiler wants: '
-                "give the placeholders of the model a static shape, batch included",
-                self._site.layer.name,
+            self.advice.append(
+                "its input_sizes are not constant, which Ascend's compiler wants: give the "
+                "placeholders of the model a static shape, batch included"
             )
             return
         values = np.array(shape.as_list(), sizes.dtype.as_numpy_dtype)
@@ -101,10 +98,8 @@ class LayerNodes:
             return [1, 1]
         reason = float_fallback(op)
         if reason is not None:
-            logger.warning(
-                'layer "%s": Ascend\'s compiler is known to compute it in float, because %s',
-                self._site.layer.name,
-                reason,
+            self.advice.append(
+                f"Ascend's compiler is known to compute it in float, because {reason}"
             )
         return list(height_and_width(op, "ksize"))
 
@@ -114,7 +109,7 @@ def _data_format(site: Site) -> str:
     rank = site.op.outputs[0].shape.rank
     axis = site.layer.output_channel_axis
     if rank is None:
-        return site.layer.data_format or "NHWC"
+        return "NCHW" if site.layer.data_format.startswith("NC") else "NHWC"
     if axis % rank == rank - 1:
         return "NHWC"
     if axis % rank == 1:
