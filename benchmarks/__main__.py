@@ -21,6 +21,7 @@ NAMES = (
     "rewrite_time",
     "import_time",
     "mnn_digits",
+    "mnn_photos",
     "mnn_before_tuning",
     "mnn_init_time",
     "mnn_step_time",
@@ -33,6 +34,9 @@ def main() -> None:
     """Measure what the command line names, and print it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument(
+        "--rate", choices=("constant", "cosine"), default="constant", help="of mnn_digits' training"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     for name in arguments.names:
@@ -42,7 +46,8 @@ def main() -> None:
     found = {}
     for name in arguments.names or NAMES:
         benchmark = importlib.import_module(f"benchmarks.{name}")
-        found[name] = benchmark.measure()
+        options = {"rate": arguments.rate} if name == "mnn_digits" else {}
+        found[name] = benchmark.measure(**options)
         if not arguments.json:
             print_table(benchmark.TITLE, benchmark.FORMATS, found[name])
     if arguments.json:

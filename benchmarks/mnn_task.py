@@ -147,11 +147,17 @@ def float_checkpoint(task: Task, seed: int) -> str:
 
 
 @functools.cache
-def float_accuracy(task: Task, seed: int) -> float:
-    """Accuracy of that checkpoint."""
+def float_accuracies(task: Task, seed: int) -> tuple[float, float]:
+    """Accuracy of that checkpoint, and after it had the epochs of fine-tuning as well."""
+    start = float_checkpoint(task, seed)
+    trainer = _float_trainer(task)
+    trainer.train(task.fine_tuning_epochs, seed, start)
     network = _float_network(task)
-    network.restore(float_checkpoint(task, seed))
-    return network.accuracy()
+    found = []
+    for checkpoint in (start, trainer.save()):
+        network.restore(checkpoint)
+        found.append(network.accuracy())
+    return found[0], found[1]
 
 
 @functools.cache

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from benchmarks.mnn_task import OUTPUT, Network, Task, float_accuracy, float_checkpoint
+from benchmarks.mnn_task import OUTPUT, Network, Task, float_accuracies, float_checkpoint
 from benchmarks.report import Row
 from graphquant_export.mnn import ConverterCommand, convert, run_mnn_model
 from graphquant_export.mnn.verify import compare_weights
 from graphquant_wq import strip_wq_ops
 
-ACCURACIES = ("float", "last_step", "reestimated", "mnn")
+ACCURACIES = ("float", "float_continued", "last_step", "reestimated", "mnn")
 FORMATS = {
     **dict.fromkeys((*ACCURACIES, "worst"), "{:.4f}"),
     "softmax_difference": "{:.1e}",
@@ -39,7 +39,7 @@ def fine_tuned(task: Task, seeds: Iterable[int], bits: int, options: Mapping[str
     shown = Network(task, False, bits, **options)
     rows = []
     for seed in seeds:
-        row: Row = {"float": float_accuracy(task, seed)}
+        row: Row = dict(zip(ACCURACIES, float_accuracies(task, seed), strict=False))
         trainer.train(task.fine_tuning_epochs, seed, float_checkpoint(task, seed))
         shown.restore(trainer.save())
         row["last_step"] = shown.accuracy()
