@@ -94,3 +94,20 @@ class RunnableExporter(Exporter, Protocol):
             MissingDependencyError: The runtime is not installed; says what to install.
         """
         ...
+
+
+@runtime_checkable
+class ReopeningExporter(RunnableExporter, Protocol):
+    """An exporter that finds its artifacts on the disk again, to verify them later."""
+
+    def open(self, save_path: str | os.PathLike[str], source: ExportSource) -> Any:
+        """The artifact that `export` wrote for `save_path`, as `export` returned it.
+
+        Args:
+            save_path: What `export` was given.
+            source: What it was made of: the same frozen graph, outputs and record.
+
+        Raises:
+            ModelFileError: A file is missing or isn't of the target's format; names it.
+        """
+        ...

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
 
-    from graphquant_export.ascend import AscendArtifact
+    from graphquant_core.exporter import ExportSource
+    from graphquant_export.ascend import AscendArtifact, AscendRuntime
 
 
 class AscendExporter:
@@ -31,3 +32,15 @@ class AscendExporter:
         from graphquant_export.ascend import export_ascend
 
         return export_ascend(model, outputs, record, save_path)
+
+    def runtime(self, artifact: AscendArtifact) -> AscendRuntime:
+        """As `graphquant_export.ascend.AscendRuntime`."""
+        from graphquant_export.ascend import AscendRuntime
+
+        return AscendRuntime(artifact)
+
+    def open(self, save_path: str | os.PathLike[str], source: ExportSource) -> AscendArtifact:
+        """As `graphquant_export.ascend.open_ascend`."""
+        from graphquant_export.ascend import open_ascend
+
+        return open_ascend(save_path, source)

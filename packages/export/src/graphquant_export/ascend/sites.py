@@ -22,6 +22,7 @@ from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_export.ascend.functions import ASCEND_TYPES
 from graphquant_export.record import LayerFactors, Record, validate_record
+from graphquant_export.while_loops import ops_in_loops
 
 logger = logging.getLogger(__name__)
 
@@ -135,17 +136,10 @@ def _check_complete(graph: tf.Graph, plan: Plan, record: Record) -> None:
 
 
 def _check_outside_loops(view: GraphView, record: Record) -> None:
-    waiting = [op for op in view.operations if op.type in ("Enter", "RefEnter")]
-    inside = set(waiting)
-    while waiting:
-        op = waiting.pop()
-        if op.name in record:
+    looped = ops_in_loops(view)
+    for name in record:
+        if name in looped:
             raise UnsupportedLayerError(
-                f'layer "{op.name}" is inside a while loop, where it cannot be deployed: skip it '
+                f'layer "{name}" is inside a while loop, where it cannot be deployed: skip it '
                 "in the config"
             )
-        if op.type not in ("Exit", "RefExit"):
-            for tensor in op.outputs:
-                found = {consumer for consumer, _ in view.consumers(tensor)} - inside
-                inside |= found
-                waiting.extend(found)

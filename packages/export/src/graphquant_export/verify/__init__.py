@@ -1,0 +1,41 @@
+"""An artifact in its real runtime beside the TensorFlow simulation and the integer reference.
+
+Importing this room, and reading a verification's JSON, starts no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphquant_core.lazy_names import lazy_names
+from graphquant_export.verify.comparison import Comparison
+from graphquant_export.verify.limits import Limits
+from graphquant_export.verify.verification import (
+    LAYER_HEADER,
+    SUMMARY_HEADER,
+    Accuracy,
+    ArtifactFile,
+    LayerCheck,
+    OutputCheck,
+    Verification,
+)
+
+if TYPE_CHECKING:
+    from graphquant_export.verify.artifacts import open_artifact
+    from graphquant_export.verify.verifier import verify
+
+__all__ = [
+    "LAYER_HEADER",
+    "SUMMARY_HEADER",
+    "Accuracy",
+    "ArtifactFile",
+    "Comparison",
+    "LayerCheck",
+    "Limits",
+    "OutputCheck",
+    "Verification",
+    "open_artifact",
+    "verify",
+]
+
+__getattr__ = lazy_names(__name__, {"open_artifact": ".artifacts", "verify": ".verifier"})

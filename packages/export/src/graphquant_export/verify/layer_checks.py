@@ -1,0 +1,68 @@
+"""Comparison of every quantised layer's result, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graphquant_core.exceptions import ModelFileError
+from graphquant_core.runtime import LayerExecution, LayerOutput
+from graphquant_export.frozen import tensor_name
+from graphquant_export.verify.batches import Batch
+from graphquant_export.verify.comparison import Comparing
+from graphquant_export.verify.truths import Truths
+from graphquant_export.verify.verification import LayerCheck
+
+
+class LayersComparing:
+    """Adds up a `LayerCheck` for each quantised layer from batches.
+
+    Args:
+        truths: What the layers are compared with.
+        executions: How the artifact computes each layer.
+    """
+
+    def __init__(self, truths: Truths, executions: Sequence[LayerExecution]) -> None:
+        self._truths = truths
+        self._executions = {row.layer: row for row in executions}
+        self._compared: dict[str, tuple[str, Comparing]] = {}
+
+    def add(self, found: Mapping[str, LayerOutput], batch: Batch) -> None:
+        """Adds what the runtime computed for each layer.
+
+        Raises:
+            ModelFileError: The runtime names a tensor that the simulation doesn't have, or its
+                shape is another.
+        """
+        nodes = {layer: self._node(layer, output.tensor) for layer, output in found.items()}
+        values = self._truths.exact.run(nodes.values(), batch.feeds)
+        for layer, output in found.items():
+            if layer not in self._compared:
+                name = f'{output.tensor}" of layer "{layer}'
+                self._compared[layer] = output.tensor, Comparing(name, output.step)
+            self._compared[layer][1].add(output.value, values[nodes[layer]])
+
+    def _node(self, layer: str, tensor: str) -> str:
+        name = tensor_name(tensor)
+        node = self._truths.nodes.get(name, name)
+        if not self._truths.exact.has(node):
+            raise ModelFileError(
+                f'layer "{layer}": the runtime gives the value of "{name}", which is not in the '
+                f"{self._truths.exact_name}"
+            )
+        return node
+
+    def result(self) -> tuple[LayerCheck, ...]:
+        """The check of each quantised layer, in the order of the graph."""
+        types = self._truths.op_types()
+        names = self._truths.layers or [name for name in types if name in self._compared]
+        return tuple(self._check(name, types[name]) for name in names)
+
+    def _check(self, layer: str, op_type: str) -> LayerCheck:
+        row = self._executions.get(layer)
+        execution = "missing" if row is None else row.execution
+        reason = None if row is None else row.reason
+        if layer not in self._compared:
+            reason = reason or "the artifact does not show its result"
+            return LayerCheck(layer, op_type, None, execution, None, reason)
+        tensor, comparing = self._compared[layer]
+        return LayerCheck(layer, op_type, tensor, execution, comparing.result(), reason)

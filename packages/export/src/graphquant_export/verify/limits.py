@@ -1,0 +1,43 @@
+"""How far an artifact may be from what it was made of."""
+
+from __future__ import annotations
+
+import attrs
+
+from graphquant_export.verify.comparison import Comparison
+
+
+@attrs.frozen
+class Limits:
+    """Beyond any of these, an artifact doesn't compute what was simulated.
+
+    Attributes:
+        agreement: Smallest share of equal top-1 classes of an output.
+        mean: Largest mean absolute difference of an output or a layer, in steps.
+        largest: Largest absolute difference of a layer, in steps. An output has no such limit:
+            where it is a softmax, one step of its input is many of its own.
+    """
+
+    agreement: float = 0.99
+    mean: float = 1.0
+    largest: float = 16.0
+
+    def output_problem(self, found: Comparison) -> str | None:
+        """What of `found`, an output, is beyond the limits."""
+        if found.not_finite:
+            return f"{found.not_finite} of its {found.values} values are NaN or infinite"
+        if found.agreement is not None and found.agreement < self.agreement:
+            return f"its top-1 agreement is {found.agreement:.2%}, below {self.agreement:.2%}"
+        if found.mean > self.mean:
+            return f"it differs by {found.mean:.3g} steps on average, more than {self.mean:g}"
+        return None
+
+    def layer_problem(self, found: Comparison) -> str | None:
+        """What of `found`, the result of a layer, is beyond the limits."""
+        if found.not_finite:
+            return f"{found.not_finite} of its {found.values} values are NaN or infinite"
+        if found.mean > self.mean:
+            return f"it differs by {found.mean:.3g} steps on average, more than {self.mean:g}"
+        if found.largest > self.largest:
+            return f"it differs by up to {found.largest:.4g} steps, more than {self.largest:g}"
+        return None

@@ -1,0 +1,109 @@
+"""What an artifact is held against: the frozen graph, and the integers it was deployed as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.exceptions import ModelFileError
+from graphquant_core.exporter import ExportSource
+from graphquant_core.graph import plan_graph
+from graphquant_export.frozen import GraphDefEditor, import_frozen
+from graphquant_export.integer_reference import integer_graph
+from graphquant_export.record import Record
+from graphquant_export.simulation import simulate
+
+v1 = tf.compat.v1
+
+Array = npt.NDArray[Any]
+
+SIMULATION = "simulation"
+INTEGER_REFERENCE = "integer reference"
+
+
+class GraphRunner:
+    """Runs `graph_def` batch by batch in one session on the CPU.
+
+    Attributes:
+        graph: The graph.
+    """
+
+    def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
+        self.graph = import_frozen(graph_def)
+        config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
+        self._session = v1.Session(graph=self.graph, config=config)
+
+    def has(self, name: str) -> bool:
+        """Whether the graph has an op called `name`."""
+        try:
+            self.graph.get_operation_by_name(name)
+        except KeyError:
+            return False
+        return True
+
+    def run(self, names: Iterable[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """First output of each op in `names`; feeds by tensor name, as `checked_feeds` has them.
+
+        Raises:
+            ModelFileError: TensorFlow can't compute one of them.
+        """
+        wanted = list(dict.fromkeys(names))
+        fed = {key: value for key, value in feeds.items() if self.has(key.removesuffix(":0"))}
+        try:
+            values = self._session.run([f"{name}:0" for name in wanted], fed)
+        except tf.errors.OpError as error:
+            raise ModelFileError(f"the model cannot be run: {error.message}") from error
+        return dict(zip(wanted, map(np.asarray, values), strict=True))
+
+
+@attrs.frozen(eq=False)
+class Truths:
+    """What an artifact is held against.
+
+    Attributes:
+        simulation: The frozen graph with its fake quantisers.
+        reference: The integer reference; ``None`` when only weights are quantised.
+        layers: Names of the quantised layers in the order of the graph; ``None`` when only the
+            artifact says which they are.
+        nodes: Node of the graph that layers are compared in, by a name in the simulated graph,
+            where that is another.
+    """
+
+    simulation: GraphRunner
+    reference: GraphRunner | None
+    layers: tuple[str, ...] | None
+    nodes: Mapping[str, str]
+
+    @property
+    def exact(self) -> GraphRunner:
+        """The integer reference, or the simulation without one."""
+        return self.reference or self.simulation
+
+    @property
+    def exact_name(self) -> str:
+        """What `exact` is called."""
+        return SIMULATION if self.reference is None else INTEGER_REFERENCE
+
+    def op_types(self) -> dict[str, str]:
+        """Type of each op of the plan of the frozen graph, in its order."""
+        return {row.name: row.op_type for row in plan_graph(self.simulation.graph).rows}
+
+
+def find_truths(source: ExportSource) -> Truths:
+    """What an artifact made of `source` is held against.
+
+    Raises: as `graphquant_export.simulation.simulate`.
+    """
+    frozen = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
+    if not isinstance(source.record, Record):
+        return Truths(frozen, None, None, {})
+    simulated = simulate(source.model, source.outputs, source.record)
+    reference = GraphRunner(integer_graph(simulated.deployed, simulated.outputs))
+    layers = tuple(layer.name for layer in simulated.layers)
+    nodes = {layer.result: layer.dequant for layer in simulated.layers}
+    return Truths(frozen, reference, layers, nodes)

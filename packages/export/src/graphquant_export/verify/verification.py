@@ -1,0 +1,234 @@
+"""What a verification found, as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from graphquant_core.exceptions import ModelFileError
+from graphquant_core.runtime import LayerExecution
+from graphquant_export.verify.comparison import Comparison
+from graphquant_export.verify.limits import Limits
+
+SUMMARY_HEADER = (
+    "output", "compared with", "same top-1", "mean difference", "largest", "step", "SQNR",
+)  # fmt: skip
+LAYER_HEADER = ("layer", "type", "execution", "mean difference", "largest", "SQNR", "why")
+
+
+@attrs.frozen
+class Accuracy:
+    """Share of the labels that is the top-1 class.
+
+    Attributes:
+        simulation: Of the frozen graph with its fake quantisers.
+        reference: Of the integer reference, ``None`` without one.
+        runtime: Of the artifact in its runtime.
+    """
+
+    simulation: float
+    reference: float | None
+    runtime: float
+
+
+@attrs.frozen
+class OutputCheck:
+    """One output of the artifact in its runtime.
+
+    Attributes:
+        output: Name of the op in TensorFlow.
+        simulation: Beside the frozen graph with its fake quantisers.
+        reference: Beside the integer reference; ``None`` when only weights are quantised.
+        accuracy: On the labels, ``None`` without labels for this output.
+    """
+
+    output: str
+    simulation: Comparison
+    reference: Comparison | None
+    accuracy: Accuracy | None = None
+
+
+@attrs.frozen
+class LayerCheck:
+    """The result of one quantised layer in the runtime.
+
+    Attributes:
+        layer: Name of the op in TensorFlow.
+        op_type: Type of that op.
+        tensor: Node of the simulation that it was compared with, ``None`` when it wasn't.
+        execution: As in `LayerExecution`.
+        found: The comparison, ``None`` when the artifact doesn't show the layer's result.
+        reason: Why it doesn't, or what else a reader should know.
+    """
+
+    layer: str
+    op_type: str
+    tensor: str | None
+    execution: str
+    found: Comparison | None
+    reason: str | None = None
+
+
+@attrs.frozen
+class ArtifactFile:
+    """One file of the artifact.
+
+    Attributes:
+        name: Its name, without folder.
+        size: Its bytes.
+    """
+
+    name: str
+    size: int
+
+
+@attrs.frozen
+class Verification:
+    """An artifact in its runtime beside what it was made of.
+
+    Attributes:
+        target: Name of the exporter.
+        files: The files of the artifact, the main one first.
+        samples: How many inputs were run.
+        outputs: Each output of the model.
+        executions: How the artifact computes each layer of the plan, read from its file.
+        layers: Each quantised layer in the order of the graph; empty when that wasn't asked for.
+        layer_reference: What the layers were compared with: ``"integer reference"`` or
+            ``"simulation"``.
+        limits: The limits that `ok`, `problems` and `first_divergence` take by default.
+    """
+
+    target: str
+    files: tuple[ArtifactFile, ...]
+    samples: int
+    outputs: tuple[OutputCheck, ...]
+    executions: tuple[LayerExecution, ...]
+    layers: tuple[LayerCheck, ...] = ()
+    layer_reference: str = "integer reference"
+    limits: Limits = attrs.field(factory=Limits)
+
+    def first_divergence(self, limits: Limits | None = None) -> LayerCheck | None:
+        """The first layer, in the order of the graph, that is missing or beyond `limits`."""
+        return next((layer for layer, _ in self._diverging(limits or self.limits)), None)
+
+    def ok(self, limits: Limits | None = None) -> bool:
+        """Whether nothing is missing and nothing beyond `limits`."""
+        return not self.problems(limits)
+
+    def problems(self, limits: Limits | None = None) -> tuple[str, ...]:
+        """A sentence for each output and each layer that is missing or beyond `limits`."""
+        limits = limits or self.limits
+        found = []
+        for output in self.outputs:
+            problem = limits.output_problem(output.reference or output.simulation)
+            if problem:
+                found.append(f'output "{output.output}": {problem}')
+        checked = {layer.layer for layer in self.layers}
+        found += [
+            f'layer "{row.layer}": {row.reason or "it is missing in the artifact"}'
+            for row in self.executions
+            if row.execution == "missing" and row.layer not in checked
+        ]
+        found += [f'layer "{layer.layer}": {why}' for layer, why in self._diverging(limits)]
+        return tuple(found)
+
+    def _diverging(self, limits: Limits) -> Iterator[tuple[LayerCheck, str]]:
+        for layer in self.layers:
+            if layer.execution == "missing":
+                yield layer, layer.reason or "it is missing in the artifact"
+            elif layer.found is not None:
+                problem = limits.layer_problem(layer.found)
+                if problem:
+                    yield layer, problem
+
+    def summary(self) -> list[tuple[str, ...]]:
+        """Rows of text with the cells that `SUMMARY_HEADER` names."""
+        rows: list[tuple[str, ...]] = []
+        for output in self.outputs:
+            for name, found in (
+                ("integer reference", output.reference),
+                ("simulation", output.simulation),
+            ):
+                if found is not None:
+                    same = "-" if found.agreement is None else f"{found.agreement:.2%}"
+                    step = f"{found.step:.4g} ({found.step_source})"
+                    cells = (*difference_cells(found)[:2], step, difference_cells(found)[2])
+                    rows.append((output.output, name, same, *cells))
+        return rows
+
+    def layer_rows(self) -> list[tuple[str, ...]]:
+        """Rows of text with the cells that `LAYER_HEADER` names."""
+        return [
+            (layer.layer, layer.op_type, layer.execution, *difference_cells(layer.found),
+             layer.reason or "")
+            for layer in self.layers
+        ]  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, with ``"ok"``, ``"problems"`` and ``"first_divergence"``."""
+        divergence = self.first_divergence()
+        return {
+            **attrs.asdict(self),
+            "ok": self.ok(),
+            "problems": list(self.problems()),
+            "first_divergence": divergence and divergence.layer,
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as indented JSON text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Verification:
+        """The verification that `to_json` turned into `text`.
+
+        Raises:
+            ModelFileError: `text` is no JSON, or not that of a verification.
+        """
+        try:
+            return _verification(json.loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelFileError(f"the text is not a verification's JSON: {error!r}") from error
+
+
+def difference_cells(found: Comparison | None) -> tuple[str, str, str]:
+    """(mean, largest, SQNR) as text."""
+    if found is None:
+        return ("-", "-", "-")
+    identical = found.largest == 0 and not found.not_finite
+    sqnr = "-" if found.sqnr is None else f"{found.sqnr:.1f} dB"
+    return (
+        f"{found.mean:.3g}",
+        f"{found.largest:.3g}",
+        "∞" if identical and found.sqnr is None else sqnr,
+    )
+
+
+def _verification(data: Mapping[str, Any]) -> Verification:
+    def comparison(found: Mapping[str, Any] | None) -> Any:
+        return None if found is None else Comparison(**found)
+
+    def output(found: Mapping[str, Any]) -> OutputCheck:
+        accuracy = found["accuracy"]
+        return OutputCheck(
+            found["output"],
+            comparison(found["simulation"]),
+            comparison(found["reference"]),
+            None if accuracy is None else Accuracy(**accuracy),
+        )
+
+    return Verification(
+        target=data["target"],
+        files=tuple(ArtifactFile(**found) for found in data["files"]),
+        samples=data["samples"],
+        outputs=tuple(output(found) for found in data["outputs"]),
+        executions=tuple(LayerExecution(**found) for found in data["executions"]),
+        layers=tuple(
+            LayerCheck(**{**found, "found": comparison(found["found"])}) for found in data["layers"]
+        ),
+        layer_reference=data["layer_reference"],
+        limits=Limits(**data["limits"]),
+    )

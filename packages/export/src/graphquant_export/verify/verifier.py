@@ -1,0 +1,127 @@
+"""Runs an artifact beside what it was made of, and says where the two part."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from graphquant_core.exceptions import GraphQuantError, ModelFileError
+from graphquant_core.exporter import Artifact
+from graphquant_core.registry import Registry
+from graphquant_core.runtime import Runtime
+from graphquant_export.verify.artifacts import artifact_files, runnable_exporter
+from graphquant_export.verify.batches import Batch, make_batches
+from graphquant_export.verify.layer_checks import LayersComparing
+from graphquant_export.verify.limits import Limits
+from graphquant_export.verify.output_checks import OutputComparing, checked_labels
+from graphquant_export.verify.truths import Truths, find_truths
+from graphquant_export.verify.verification import Verification
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 32
+
+
+def verify(
+    artifact: Artifact,
+    feeds: Mapping[str, npt.ArrayLike],
+    *,
+    labels: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
+    layers: bool = False,
+    limits: Limits | None = None,
+    batch_size: int = BATCH_SIZE,
+    registry: Registry | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Verification:
+    """`artifact` in its real runtime, beside the simulation and the integer reference.
+
+    All three run on the same inputs: the frozen graph with its fake quantisers as TensorFlow
+    computes it, the graph of integers with exact sums, and the artifact's file in the runtime
+    that it is for. Where only weights are quantised, there is no integer reference.
+
+    Args:
+        artifact: What an export returned, or `open_artifact`.
+        feeds: Samples for each placeholder, by name; split into batches along the first axis.
+        labels: Class of each sample, integers in the shape of the first output without its last
+            axis; or a mapping from output to classes.
+        layers: Whether each quantised layer's result is compared, too. All of them are in memory
+            at once, for one batch.
+        limits: What counts as a divergence.
+        batch_size: Samples of a batch. A model whose placeholders have a batch of their own is
+            run in batches of that size.
+        registry: Where exporters come from; the installed plugins by default.
+        progress: Called with (samples done, samples in all) after each batch.
+
+    Raises:
+        ConfigError: `artifact` is none or has no runtime, or `feeds` or `labels` name something
+            that the model doesn't have.
+        RangeError: A value doesn't fit its placeholder, or `labels` don't fit their output.
+        NonFiniteError: A value holds NaN or infinity.
+        ModelFileError: A file of the artifact is missing or broken, or can't be run; names it.
+        MissingDependencyError: The runtime isn't installed; says what to install.
+    """
+    exporter = runnable_exporter(artifact, registry)
+    files = artifact_files(artifact)
+    source = artifact.source
+    classes = checked_labels(labels, source.outputs)
+    with _naming(artifact):
+        runtime = exporter.runtime(artifact)
+        executions = runtime.executions()
+        steps = {name: runtime.output_step(name) for name in source.outputs}
+    truths = find_truths(source)
+    batches = make_batches(truths.simulation.graph, feeds, batch_size)
+    outputs = {name: OutputComparing(name, steps[name], classes.get(name)) for name in steps}
+    compared = LayersComparing(truths, executions) if layers else None
+    done, total = 0, sum(batch.size for batch in batches)
+    for batch in batches:
+        _compare_outputs(artifact, runtime, truths, outputs, batch)
+        if compared is not None:
+            with _naming(artifact):
+                found = runtime.layer_outputs(batch.by_op())
+            compared.add(found, batch)
+        done += batch.size
+        logger.info("%s: %d of %d samples are verified", artifact.target, done, total)
+        if progress is not None:
+            progress(done, total)
+    return Verification(
+        target=artifact.target,
+        files=files,
+        samples=total,
+        outputs=tuple(output.result() for output in outputs.values()),
+        executions=tuple(executions),
+        layers=() if compared is None else compared.result(),
+        layer_reference=truths.exact_name,
+        limits=limits or Limits(),
+    )
+
+
+def _compare_outputs(
+    artifact: Artifact,
+    runtime: Runtime,
+    truths: Truths,
+    outputs: Mapping[str, OutputComparing],
+    batch: Batch,
+) -> None:
+    simulation = truths.simulation.run(outputs, batch.feeds)
+    reference = truths.reference.run(outputs, batch.feeds) if truths.reference else {}
+    with _naming(artifact):
+        got = runtime.run(batch.by_op(), list(outputs))
+    for name, output in outputs.items():
+        output.add(np.asarray(got[name]), simulation[name], reference.get(name))
+
+
+@contextmanager
+def _naming(artifact: Artifact) -> Iterator[None]:
+    """Turns what a runtime itself raises into an error that names the file."""
+    try:
+        yield
+    except GraphQuantError:
+        raise
+    except Exception as error:
+        raise ModelFileError(
+            f"artifact ({artifact.paths[0]}) cannot be run as {artifact.target}: {error}"
+        ) from error
