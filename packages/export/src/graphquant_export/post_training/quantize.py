@@ -1,0 +1,161 @@
+"""Post-training quantisation: from a float model and a few inputs to a record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.calibration import RangeEstimator
+from graphquant_core.exceptions import ConfigError, NoLayersError, RecordError, UnknownNameError
+from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.grid import INT8
+from graphquant_core.layer import Layer
+from graphquant_core.plan import Plan
+from graphquant_core.quantize import affine_params
+from graphquant_core.suggestions import closest
+from graphquant_export.ascend.layer_integers import needed_tensors
+from graphquant_export.ascend.sites import Site, find_sites
+from graphquant_export.frozen import (
+    GraphDefEditor,
+    check_outputs,
+    evaluate_constants,
+    import_frozen,
+)
+from graphquant_export.post_training.estimators import range_estimator
+from graphquant_export.post_training.samples import Float32Array, sample_values
+from graphquant_export.post_training.weight_scales import weight_scales
+from graphquant_export.record import LayerFactors, Record
+from graphquant_export.while_loops import ops_in_loops
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 16
+
+
+def quantize_post_training(
+    model: tf.compat.v1.GraphDef,
+    outputs: Sequence[str],
+    calibration: Mapping[str, npt.ArrayLike],
+    *,
+    activation: str | RangeEstimator = "ifmr",
+    skip_layers: Iterable[str] = (),
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int, int], object] | None = None,
+) -> Record:
+    """Scales and offsets of every layer of `model`, ready to be exported with it.
+
+    The range of an activation is estimated from the values that it has on `calibration`; layers
+    that take the same tensor share it. Weights are as ARQ has them, max|w| / 127 for each output
+    channel, or for the whole weight of a MatMul, with batch norm folded in.
+
+    Args:
+        model: Frozen float graph.
+        outputs: Names of the ops that are its outputs.
+        calibration: Samples for each placeholder, by its name; a hundred or so that look like
+            what the model will see.
+        activation: ``"ifmr"`` (AMCT's search), ``"min_max"``, ``"mse"`` or ``"percentile"``, or a
+            function like those of `graphquant_core.calibration`.
+        skip_layers: Names or patterns of layers that stay float.
+        batch_size: Samples that are run at once.
+        progress: Called with (samples done, samples in all) after each batch.
+
+    Raises:
+        OutputNotFoundError: An output is not in the model.
+        NoLayersError: The model has no layer that can be quantised, or all are skipped.
+        ConfigError, RangeError: `calibration` doesn't fit the placeholders of the model.
+        NonFiniteError: A weight, an activation or a calibration sample is NaN or infinite.
+        UnknownNameError: `skip_layers` or `activation` names nothing.
+        ModelFileError: The model isn't frozen, or was exported before.
+        RecordError: The model was trained with fake quantisers, so that it has a record already.
+    """
+    estimate = range_estimator(activation) if isinstance(activation, str) else activation
+    names = check_outputs(model, outputs)
+    graph = import_frozen(GraphDefEditor(model).graph_def(names))
+    sites = _sites(graph, names, skip_layers)
+    activations = {site.layer.name: _quantized_tensor(site) for site in sites}
+    values = _constants(graph, sites)
+    tensors = list(dict.fromkeys(activations.values()))
+    samples = sample_values(graph, tensors, calibration, batch_size, progress)
+    ranges = {name: _range(estimate, value) for name, value in samples.items()}
+    factors = {}
+    for site in sites:
+        scale_d, offset_d = ranges[activations[site.layer.name]]
+        scale_w = None if site.weight is None else weight_scales(site, values, scale_d)
+        factors[site.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
+    return Record(factors)
+
+
+def _sites(graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]) -> list[Site]:
+    view = GraphView(graph)
+    plan = plan_graph(graph, view=view)
+    looped = ops_in_loops(view)
+    wanted = [layer for layer in _wanted(plan, skip_layers) if layer.name not in looped]
+    for layer in plan.layers:
+        if layer.name in looped:
+            logger.warning('layer "%s" stays float: it is inside a while loop', layer.name)
+    for skip in plan.skips:
+        logger.info('layer "%s" (%s) stays float: %s', skip.name, skip.op_type, skip.reason)
+    if not wanted:
+        raise NoLayersError(_nothing_left(plan))
+    # Where a layer's tensors are doesn't depend on its factors.
+    unit = {
+        layer.name: LayerFactors(1.0, 0, None if layer.weight_port is None else [1.0])
+        for layer in wanted
+    }
+    sites = find_sites(graph, outputs, Record(unit))
+    for site in sites:
+        if site.trained or site.activation is not site.op.inputs[site.layer.activation_port]:
+            raise RecordError(
+                f'layer "{site.layer.name}" was trained with fake quantisers: export the model '
+                "with the record that its training wrote"
+            )
+    return sites
+
+
+def _wanted(plan: Plan, skip_layers: Iterable[str]) -> list[Layer]:
+    if isinstance(skip_layers, str):
+        raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
+    patterns = tuple(skip_layers)
+    rows = [row.name for row in plan.rows]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in rows):
+            raise UnknownNameError(
+                f'skip_layers: no layer is called "{pattern}"{closest(pattern, rows)}'
+            )
+    return [
+        layer
+        for layer in plan.layers
+        if not any(fnmatchcase(layer.name, pattern) for pattern in patterns)
+    ]
+
+
+def _nothing_left(plan: Plan) -> str:
+    if plan.layers:
+        return f"all {len(plan.layers)} layers of the model are skipped, so nothing is quantised"
+    reason = ""
+    if plan.skips:
+        first = plan.skips[0]
+        reason = f': {len(plan.skips)} skipped, such as "{first.name}" ({first.reason})'
+    return f"the model has no layer that can be quantised{reason}"
+
+
+def _quantized_tensor(site: Site) -> str:
+    # A group convolution is quantised before its Split, once.
+    tensor = site.activation if site.split is None else site.split
+    return str(tensor.name)
+
+
+def _constants(graph: tf.Graph, sites: Sequence[Site]) -> dict[str, npt.NDArray[Any]]:
+    tensors = {tensor.name: tensor for site in sites for tensor in needed_tensors(site)}
+    return dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
+
+
+def _range(estimate: RangeEstimator, values: Float32Array) -> tuple[float, int]:
+    """Scale and offset of an activation with these values."""
+    params = affine_params(*estimate(values, INT8), INT8)
+    return float(params.scale), int(params.offset)

@@ -1,0 +1,87 @@
+"""Values of activations, as many as a range estimator needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.exceptions import NonFiniteError
+from graphquant_export.verify.batches import make_batches
+
+v1 = tf.compat.v1
+
+Float32Array = npt.NDArray[np.float32]
+
+MAX_VALUES = 2**17
+"""Values of a tensor that are kept; more don't move a range that holds the extremes anyway."""
+
+
+def sample_values(
+    graph: tf.Graph,
+    tensors: Sequence[str],
+    calibration: Mapping[str, npt.ArrayLike],
+    batch_size: int,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Float32Array]:
+    """Values that each of `tensors` has on `calibration`, with the smallest and the largest.
+
+    All of them when they are few, else a random choice, the same in every run. Only these leave
+    the session, so that memory stays that of an inference.
+
+    Args:
+        graph: The frozen graph; ops are added to it.
+        tensors: Names of float32 tensors.
+        calibration: Samples for each placeholder, by its name.
+        batch_size: Samples of a batch.
+        progress: Called with (samples done, samples in all) after each batch.
+
+    Raises:
+        ConfigError, RangeError: `calibration` doesn't fit the placeholders.
+        NonFiniteError: A value of `calibration` or of a tensor is NaN or infinite.
+    """
+    batches = make_batches(graph, calibration, batch_size)
+    total = sum(batch.size for batch in batches)
+    with graph.as_default():
+        places = v1.placeholder(tf.float32, [None], "graphquant_places")
+        chosen = [_choose(graph.get_tensor_by_name(name), places) for name in tensors]
+    random = np.random.default_rng(0)
+    found: dict[str, list[Float32Array]] = {name: [] for name in tensors}
+    done = 0
+    config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
+    with v1.Session(graph=graph, config=config) as session:
+        for batch in batches:
+            count = -(-MAX_VALUES * batch.size // total)
+            fed = random.random(count, np.float32)
+            values = session.run(chosen, {**batch.feeds, places: fed})
+            for name, value in zip(tensors, values, strict=True):
+                _check_finite(name, value)
+                found[name].append(value)
+            done += batch.size
+            if progress is not None:
+                progress(done, total)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _choose(tensor: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """All values of `tensor` when `places` has room for them; else those there, and the ends."""
+    flat = tf.reshape(tensor, [-1])
+    size = tf.size(flat, tf.int64)
+
+    def some() -> tf.Tensor:
+        last = tf.cast(size, tf.float64) - 1
+        index = tf.cast(tf.round(tf.cast(places, tf.float64) * last), tf.int64)
+        ends = tf.stack([tf.reduce_min(flat), tf.reduce_max(flat)])
+        return tf.concat([tf.gather(flat, index), ends], 0)
+
+    return tf.cond(size <= tf.size(places, tf.int64), lambda: tf.identity(flat), some)
+
+
+def _check_finite(name: str, values: Float32Array) -> None:
+    if not np.isfinite(values).all():
+        raise NonFiniteError(
+            f'the activation "{name}" is NaN or infinite on the calibration samples: look for '
+            "samples that the model cannot take"
+        )
