@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
@@ -31,7 +33,7 @@ def mnn_op_names(view: GraphView, layer: Layer) -> tuple[str, ...]:
 
     Source: MNN 3.6.1, from what it made of each pattern.
     """
-    name = _name_with_bias(view, layer)
+    name = op_with_bias(view, layer).name
     if layer.op_type == "MatMul":
         return (f"{name}__matmul_converted",)
     groups = conv_groups(layer)
@@ -47,18 +49,38 @@ def conv_groups(layer: Layer) -> int:
     return layer.input_channels // layer.weight_shape[2]
 
 
-def _name_with_bias(view: GraphView, layer: Layer) -> str:
+def op_with_bias(view: GraphView, layer: Layer) -> tf.Operation:
+    """The op whose result is that of `layer` with the bias that MNN merges; else its own op."""
     op = view.graph.get_operation_by_name(layer.name)
-    tensor: tf.Tensor = op.outputs[0]
+    for taker, port in _single_takers(view, op.outputs[0], _BETWEEN[layer.op_type]):
+        if _is_bias(view, layer, taker, port):
+            return taker
+    return op
+
+
+def op_with_activation(view: GraphView, layer: Layer) -> tf.Operation:
+    """The Relu or Relu6 that MNN merges into `layer`; else `op_with_bias`."""
+    op = op_with_bias(view, layer)
+    if conv_groups(layer) > 1:
+        return op
+    for taker, _ in _single_takers(view, op.outputs[0], _BETWEEN[layer.op_type]):
+        if taker.type in ("Relu", "Relu6"):
+            return taker
+    return op
+
+
+def _single_takers(
+    view: GraphView, tensor: tf.Tensor, between: frozenset[str]
+) -> Iterator[tuple[tf.Operation, int]]:
+    """(op, port) of the only consumer, and of its only consumer while its type is in `between`."""
     while True:
         consumers = view.consumers(tensor)
         if len(consumers) != 1:
-            return layer.name
+            return
         taker, port = consumers[0]
-        if _is_bias(view, layer, taker, port):
-            return str(taker.name)
-        if taker.type not in _BETWEEN[layer.op_type]:
-            return layer.name
+        yield taker, port
+        if taker.type not in between:
+            return
         tensor = taker.outputs[0]
 
 

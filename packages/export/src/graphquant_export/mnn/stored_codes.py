@@ -11,6 +11,8 @@ from graphquant_core.exceptions import ModelFileError
 
 DENSE, SPARSE, PLAIN = 1, 2, 4
 """Values of IDSTQuan.type: packed codes, positions and codes of what isn't zero, int8."""
+_WIDEST = 32
+"""Bits of the longest way from one code that isn't zero to the next."""
 
 
 def decode_codes(
@@ -19,6 +21,7 @@ def decode_codes(
     wide_shape: bool,
     zero: npt.NDArray[np.int8],
     size: int,
+    most: int = 2**31 - 1,
 ) -> npt.NDArray[np.int8]:
     """The codes in `buffer`, int8 ``[G, n]``.
 
@@ -28,6 +31,7 @@ def decode_codes(
         wide_shape: IDSTQuan.shapeInt32.
         zero: int8 ``[G]``, the code that stands for 0.0, which the sparse form leaves out.
         size: Weights in a group, for the plain form, which holds no shape.
+        most: Most codes that may come out: the sparse form has no byte for a zero.
 
     Raises:
         ModelFileError: The bytes are not of that form.
@@ -43,7 +47,7 @@ def decode_codes(
             known, position = _known_codes(data, position)
             return known[_packed(data, position, shape[0] * shape[1], len(known))].reshape(shape)
         if kind == SPARSE:
-            return _sparse(data, position, shape, zero)
+            return _sparse(data, position, shape, zero, most)
     except (struct.error, IndexError, ValueError) as error:
         raise ModelFileError(f"the codes of a weight cannot be decoded: {error}") from error
     raise ModelFileError(f"the codes of a weight are stored in an unknown form (type {kind})")
@@ -70,14 +74,20 @@ def _packed(data: bytes, position: int, count: int, known: int) -> npt.NDArray[n
 def _bit_fields(data: bytes, position: int, count: int, width: int) -> npt.NDArray[np.int64]:
     length = (count * width + 7) // 8
     bits = np.unpackbits(np.frombuffer(data, np.uint8, length, position), count=count * width)
-    weights = 1 << np.arange(width - 1, -1, -1)
-    return np.asarray(bits.reshape(count, width) @ weights, np.int64)
+    numbers = np.zeros(count, np.int64)
+    for column in bits.reshape(count, width).T:
+        numbers = numbers << 1 | column
+    return numbers
 
 
 def _sparse(
-    data: bytes, position: int, shape: tuple[int, int], zero: npt.NDArray[np.int8]
+    data: bytes, position: int, shape: tuple[int, int], zero: npt.NDArray[np.int8], most: int
 ) -> npt.NDArray[np.int8]:
+    if shape[0] != len(zero) or shape[0] * shape[1] > most:
+        raise ValueError(f"{shape[0]} groups of {shape[1]} codes are not what it can hold")
     stored, width = struct.unpack_from("<IB", data, position)
+    if width > _WIDEST:
+        raise ValueError(f"steps of {width} bits instead of {_WIDEST} at most")
     steps = _bit_fields(data, position + 5, stored, width)
     known, position = _known_codes(data, position + 5 + (stored * width + 7) // 8)
     codes = known[_packed(data, position, stored, len(known))]
