@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, OutputNotFoundError
+from graphquant_core.layer import Layer
+from graphquant_core.registry import load_registry
 from graphquant_export.ascend import quantize_graph
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.record import LayerFactors, Record
@@ -96,3 +99,34 @@ def test_a_wrong_output_is_refused():
         tf.identity(v1.placeholder(tf.float32, [1], name="x"), name="logits")
     with pytest.raises(OutputNotFoundError, match='did you mean "logits"'):
         integer_reference(graph.as_graph_def(), ["logit"], {"x": np.zeros(1)})
+
+
+class _AvgPool3DHandler:
+    name = "AvgPool3D"
+    op_types = frozenset({"AvgPool3D"})
+
+    def describe(self, op):
+        return Layer(op.name, op.type, activation_port=0)
+
+
+def test_an_op_without_a_float64_kernel_is_named(monkeypatch):
+    """A third-party layer that TensorFlow can't run in float64 is an error with its name."""
+    known = load_registry()
+    handlers = {**known.handlers, "AvgPool3D": _AvgPool3DHandler()}
+    registry = attrs.evolve(known, handlers=handlers)
+    monkeypatch.setattr("graphquant_core.graph.planner.load_registry", lambda: registry)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [1, 2, 2, 2, 3], name="x")
+        tf.nn.avg_pool3d(x, 2, 2, "VALID", name="pool")
+    record = Record({"pool": LayerFactors(0.1, 0)})
+    quantized, _ = quantize_graph(graph.as_graph_def(), ["pool"], record)
+    with pytest.raises(ModelFileError, match=r"(?s)not run in float64.*AvgPool3D"):
+        integer_reference(quantized, ["pool"], {"x": np.zeros([1, 2, 2, 2, 3])})
+
+
+def test_a_value_of_the_wrong_shape_is_no_matter_of_float64():
+    """TensorFlow's own error about what was fed is passed on."""
+    quantized = deployed_matmul(np.ones((2, 1), np.float32), LayerFactors(1.0, 0, [1.0]))
+    with pytest.raises(ValueError, match="shape") as caught:
+        integer_reference(quantized, ["y"], {"x": np.zeros([1, 3])})
+    assert not isinstance(caught.value, ModelFileError)

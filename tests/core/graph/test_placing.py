@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from graphquant_core.exceptions import PluginError
+from graphquant_core.exceptions import ConfigError, PluginError
 from graphquant_core.graph import Rewrite
+from graphquant_core.graph.build_quantizer import build_quantizer
 from graphquant_core.graph.placing import QuantizerPlacer
 from graphquant_core.graph.rewire import ACTIVATION_INPUT, marked_input
 from graphquant_core.graph.template import trace
@@ -17,6 +20,7 @@ from graphquant_core.grid import INT8
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 
 v1 = tf.compat.v1
+Build = Callable[[tf.Tensor, QuantizerRequest], Any]
 
 
 class Times:
@@ -146,3 +150,35 @@ def test_a_quantiser_that_makes_ops_elsewhere_is_a_plugin_error() -> None:
 
     with pytest.raises(PluginError, match="elsewhere"):
         trace(Stray().build, request("a"), [None, 2])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda values, asked: 1 / 0, "failed: ZeroDivisionError"),
+        (lambda values, asked: values, "not FakeQuantized"),
+        (
+            lambda values, asked: FakeQuantized(values[0], values[0], values[0], asked.grid),
+            r"made float32 \(None,\) of float32 \(None, None\)",
+        ),
+    ],
+)
+def test_a_quantiser_that_breaks_its_contract_is_named(build: Build, message: str) -> None:
+    """The PluginError has the name of the quantiser, and the graph is as before."""
+    graph = chain(["a"])
+    before = graph.as_graph_def()
+    broken = SimpleNamespace(name="broken", build=build)
+    with pytest.raises(PluginError, match=f'"broken".*{message}'), Rewrite(graph) as rewrite:
+        placer = QuantizerPlacer(rewrite)
+        placer.activation(graph.get_operation_by_name("a"), 0, broken, request("a"))
+    assert graph.as_graph_def() == before
+
+
+def test_a_request_that_a_quantiser_refuses_is_its_own_error() -> None:
+    """A ConfigError out of build, such as for the grid, reaches the user as it is."""
+
+    def build(values: tf.Tensor, asked: QuantizerRequest) -> FakeQuantized:
+        raise ConfigError(f"{asked.grid} is too wide for {values.name}")
+
+    with tf.Graph().as_default(), pytest.raises(ConfigError, match="too wide"):
+        build_quantizer(SimpleNamespace(name="picky", build=build), tf.zeros([1]), request("a"))

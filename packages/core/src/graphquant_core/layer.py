@@ -21,7 +21,8 @@ class Layer:
             ``(3,)`` for Conv2D, ``(2, 3)`` for a depthwise weight ``[kh, kw, C, multiplier]``.
         output_channel_axis: Axis of the op's first output that holds the channels.
         input_channels: Channels of the activation, ``None`` when not static.
-        data_format: ``"NHWC"``, ``"NCHW"`` or ``""`` for an op that has no such attribute.
+        data_format: Value of the op's attribute of that name, such as ``"NHWC"``; ``""`` for an
+            op that has none.
         weight_source: Name of the variable or constant behind the weight port; the planner
             fills it in.
         advice: Sentences worth a user's attention that don't stop the quantisation.

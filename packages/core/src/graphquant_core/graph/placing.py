@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 import attrs
 import tensorflow as tf
 
+from graphquant_core.graph.build_quantizer import build_quantizer
 from graphquant_core.graph.control_flow import control_flow_context
 from graphquant_core.graph.replica import current_replica
 from graphquant_core.graph.rewire import (
@@ -144,7 +145,7 @@ def _build(
     """What `quantizer` builds, its entry and its result marked so that an exporter finds them."""
     entry = tf.identity(values, name="input")
     mark(entry.op, roles[0])
-    built = quantizer.build(entry, request)
+    built = build_quantizer(quantizer, entry, request)
     mark(built.output.op, roles[1])
     return built
 

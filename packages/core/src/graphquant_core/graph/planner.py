@@ -104,12 +104,25 @@ def description_problem(op: tf.Operation, described: object) -> str | None:
         ports.append(described.weight_port)
     if len(set(ports)) != len(ports) or not all(0 <= port < len(op.inputs) for port in ports):
         return f"ports {ports} must be different inputs of the op, 0 to {len(op.inputs) - 1}"
-    if described.weight_port is None:
+    return _axes_problem(op, described)
+
+
+def _axes_problem(op: tf.Operation, layer: Layer) -> str | None:
+    output, axis = op.outputs[0].shape, layer.output_channel_axis
+    if output.rank is not None and not -output.rank <= axis < output.rank:
+        return f"output_channel_axis ({axis}) must be an axis of the output {output}"
+    if layer.weight_port is None:
         return None
-    shape = described.weight_shape
-    if shape is None or not op.inputs[described.weight_port].shape.is_compatible_with(shape):
-        return f"weight_shape ({shape}) is not the shape of input {described.weight_port}"
-    axes = described.weight_channel_axes
+    shape = layer.weight_shape
+    if shape is None or not op.inputs[layer.weight_port].shape.is_compatible_with(shape):
+        return f"weight_shape ({shape}) is not the shape of input {layer.weight_port}"
+    axes = layer.weight_channel_axes
     if not axes or list(axes) != sorted(set(axes)) or not all(0 <= a < len(shape) for a in axes):
         return f"weight_channel_axes ({axes}) must be rising axes of the weight {shape}"
+    channels = None if output.rank is None else output.as_list()[axis]
+    if channels not in (None, layer.output_channels):
+        return (
+            f"output_channel_axis ({axis}) has {channels} channels in the output, but the weight "
+            f"{shape} has {layer.output_channels} along weight_channel_axes {axes}"
+        )
     return None

@@ -55,7 +55,6 @@ def _check_bilinear(
     op = session.graph.get_operation_by_name(layer.name)
     activation = op.inputs[layer.activation_port]
     x = random.normal(size=[size or 2 for size in activation.shape.as_list()]).astype(np.float32)
-    feeds = {activation: x}
     # Other ports, such as the sizes of a transposed convolution, may look at the batch.
     feeds = {
         placeholder: np.zeros(

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from graphquant_core.channels import per_channel_shape
 from graphquant_core.graph import Rewrite, WeightSource, find_weight_source
+from graphquant_core.graph.build_quantizer import build_quantizer
 from graphquant_core.graph.rewire import WEIGHT_INPUT, WEIGHT_OUTPUT, mark
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.plan import Plan
@@ -144,7 +145,7 @@ def _build(
     mark(entry.op, WEIGHT_INPUT)
     folded = entry if factor is None else entry * factor
     grouped, axes = _in_groups(folded, grouping)
-    built = strategy.build(grouped, attrs.evolve(request, axes=axes))
+    built = build_quantizer(strategy, grouped, attrs.evolve(request, axes=axes))
     on_grid = _as_weight(built.output, grouping)
     if factor is not None:
         on_grid = tf.math.divide_no_nan(on_grid, factor)
