@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,33 @@ def test_a_layer_that_mnn_does_not_quantise_has_no_groups() -> None:
 
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [(b"", 1), (b"\x03\x01\x00", 1), (b"\x02\x01\x00\x09\x00\x04\x01", 1), (b"\x00" * 4, 9)],
+    [
+        (b"", 1),
+        (b"\x03\x01\x00", 1),
+        (b"\x02\x01\x00\x09\x00\x04\x01", 1),
+        (b"\x00" * 4, 9),
+        (b"\x02\x02\x00\x04\x00" + b"\x01\x00\x00\x00\x08\x00\x02\x00\x01\x80", 2),
+        (b"\x02\x01\x00\x04\x00" + b"\x01\x00\x00\x00\x21" + b"\x00" * 9, 2),
+    ],
+    ids=["empty", "3 dimensions", "cut off", "unknown form", "2 groups for 1 scale", "33 bits"],
 )
 def test_broken_codes_are_an_error(content: bytes, kind: int) -> None:
     """Bytes that are cut off, of another shape or of an unknown form."""
     with pytest.raises(ModelFileError, match="codes of a weight"):
         decode_codes(np.frombuffer(content, np.uint8), kind, False, np.zeros(1, np.int8), 1)
+
+
+def test_a_sparse_weight_beyond_what_a_file_can_mean_is_not_made() -> None:
+    """14 bytes that claim 2^32 codes are refused before anything is allocated."""
+    claim = b"\x02" + struct.pack("<2I", 1, 2**32 - 1) + struct.pack("<IB", 0, 1) + b"\x01\x00"
+    with pytest.raises(ModelFileError, match="4294967295 codes"):
+        decode_codes(np.frombuffer(claim, np.uint8), 2, True, np.zeros(1, np.int8), 1, 2**26)
+
+
+def test_the_sparse_form_is_decoded_by_hand() -> None:
+    """Steps from one stored code to the next; what lies between is the zero of its group."""
+    # 2 groups of 4: steps 1, 3, 2 of 2 bits; known codes 5 and -7; numbers 0, 1, 0 of 1 bit.
+    stored = b"\x02\x02\x00\x04\x00" + struct.pack("<IB", 3, 2) + b"\x78\x02\x05\xf9\x40"
+    zero = np.array([0, 3], np.int8)
+    codes = decode_codes(np.frombuffer(stored, np.uint8), 2, False, zero, 0)
+    assert codes.tolist() == [[0, 5, 0, 0], [-7, 3, 5, 3]]

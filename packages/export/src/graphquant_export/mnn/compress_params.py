@@ -188,5 +188,6 @@ def _parse_binary(filename: str | os.PathLike[str], content: bytes) -> Any:
 
 def _broken(filename: str | os.PathLike[str], reason: object) -> ModelFileError:
     return ModelFileError(
-        f'filename ("{os.fspath(filename)}") holds no compression parameters of MNN: {reason}'
+        f'filename ("{os.fspath(filename)}") holds no compression parameters of MNN: '
+        f"{str(reason)[:300]}"
     )

@@ -11,7 +11,6 @@ from flatbuffers.encode import Get  # type: ignore[import-untyped]
 from flatbuffers.packer import uoffset  # type: ignore[import-untyped]
 from flatbuffers.table import Table  # type: ignore[import-untyped]
 
-
 _READINGS = 8
 _SPARE_BYTES = 2**16
 _TABLE_BYTES = 16

@@ -114,7 +114,8 @@ def read_mnn_model(path: str | os.PathLike[str]) -> MnnModel:
         layers = [layer for graph in graphs for layer in graph.layers()]
         tensors = tuple(name for graph in graphs for name in graph.tensors)
     except (struct.error, IndexError, ValueError, TypeError) as error:
-        raise ModelFileError(f"mnn_file ({path}) is not an MNN model: {error}") from error
+        reason = str(error)[:300]
+        raise ModelFileError(f"mnn_file ({path}) is not an MNN model: {reason}") from error
     return MnnModel({layer.name: layer for layer in layers}, tensors)
 
 
@@ -152,17 +153,13 @@ class _Graph:
             name,
             op_type,
             0 if common is None else common.integer(_COMMON_OUTPUTS),
-            None if quantized is None else _weight(quantized, _most_codes(quantized)),
+            None if quantized is None else _weight(quantized),
             (self.tensors[indices[0]], self.tensors[indices[1]]),
             common is not None and bool(common.byte(_COMMON_RELU6)),
             stored_as_int8 and None not in (source, result),
             source,
             result,
         )
-
-
-def _most_codes(quantized: FlatTable) -> int:
-    return max(_CODES, _CODES_OF_A_BYTE * quantized.length(_QUANTIZED_BUFFER))
 
 
 def _weight(quantized: FlatTable) -> MnnWeight:
