@@ -15,12 +15,14 @@ from graphquant_core.lazy_names import lazy_names
 if TYPE_CHECKING:
     from graphquant_core.graph.restore import restore_float_checkpoint
     from graphquant_wq.batch_norm import reestimate_batch_norm
+    from graphquant_wq.frozen_weights import quantize_frozen_weights
     from graphquant_wq.strip import strip_wq_ops
     from graphquant_wq.weight_quantizer import WeightQuantizer
 
 __all__ = [
     "WeightQuantizer",
     "__version__",
+    "quantize_frozen_weights",
     "reestimate_batch_norm",
     "restore_float_checkpoint",
     "strip_wq_ops",
@@ -32,6 +34,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "WeightQuantizer": ".weight_quantizer",
+        "quantize_frozen_weights": ".frozen_weights",
         "reestimate_batch_norm": ".batch_norm",
         "restore_float_checkpoint": "graphquant_core.graph.restore",
         "strip_wq_ops": ".strip",
