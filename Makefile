@@ -4,7 +4,7 @@
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench
+.PHONY: demo test test-install lint bench
 .DEFAULT_GOAL := test
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -18,6 +18,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-install: $(READY)
+	$(BIN)/python -m pytest -m install $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check

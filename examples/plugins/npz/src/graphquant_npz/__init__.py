@@ -1,0 +1,77 @@
+"""The export target "npz": the integers of every layer as NumPy arrays."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from graphquant_core import hookimpl
+from graphquant_core.exporter import ExportSource
+from graphquant_core.files import write_whole
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from graphquant_npz.runtime import NpzRuntime
+
+
+@attrs.frozen
+class NpzArtifact:
+    """What an export wrote."""
+
+    target: ClassVar[str] = "npz"
+    paths: tuple[Path, ...]
+    source: ExportSource
+
+
+class NpzExporter:
+    """``<layer>/scale_d``, ``offset_d``, ``weight_codes``, ``weight_scale``, ``bias_codes``."""
+
+    name = "npz"
+
+    def export(
+        self,
+        model: tf.compat.v1.GraphDef,
+        outputs: Sequence[str],
+        record: Any,
+        save_path: str | os.PathLike[str],
+        *,
+        calibration: Mapping[str, npt.ArrayLike] | None = None,
+    ) -> NpzArtifact:
+        from graphquant_export.simulation import simulate
+
+        simulated = simulate(model, outputs, record)
+        arrays: dict[str, Any] = {
+            f"{layer.name}/{name}": np.asarray(getattr(layer, name))
+            for layer in simulated.layers
+            for name in ("scale_d", "offset_d", "weight_codes", "weight_scale", "bias_codes")
+            if getattr(layer, name) is not None
+        }
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        artifact = self.open(save_path, ExportSource(model, simulated.outputs, record))
+        write_whole(artifact.paths[0], content.getvalue())
+        return artifact
+
+    def runtime(self, artifact: NpzArtifact) -> NpzRuntime:
+        """Optional: with it an artifact can be verified."""
+        from graphquant_npz.runtime import NpzRuntime
+
+        return NpzRuntime(artifact)
+
+    def open(self, save_path: str | os.PathLike[str], source: ExportSource) -> NpzArtifact:
+        """Optional: with it an artifact can be verified later, in another process."""
+        return NpzArtifact((Path(f"{os.fspath(save_path)}.npz"),), source)
+
+
+@hookimpl
+def graphquant_exporters() -> list[NpzExporter]:
+    """``npz``."""
+    return [NpzExporter()]
