@@ -11,6 +11,9 @@ from google.protobuf.message import DecodeError
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.files import read_bytes
 
+_LONGEST_REASON = 1000
+"""Characters that TensorFlow and protobuf may say; they quote the line or the node."""
+
 
 def load_graph_def(
     path: str | os.PathLike[str], argument: str = "pb_model"
@@ -28,7 +31,8 @@ def load_graph_def(
         else:
             graph_def.ParseFromString(content)
     except (DecodeError, text_format.ParseError, UnicodeError, RecursionError) as error:
-        raise ModelFileError(f"{argument} ({path}) is not a GraphDef: {error}") from error
+        reason = str(error)[:_LONGEST_REASON]
+        raise ModelFileError(f"{argument} ({path}) is not a GraphDef: {reason}") from error
     if not graph_def.node or not all(node.name and node.op for node in graph_def.node):
         raise ModelFileError(
             f"{argument} ({path}) is not a GraphDef with nodes: give the .pb of a frozen graph, "
@@ -48,7 +52,8 @@ def import_frozen(graph_def: tf.compat.v1.GraphDef) -> tf.Graph:
         with graph.as_default():
             tf.import_graph_def(graph_def, name="")
     except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-        raise ModelFileError(f"the model cannot be imported: {error}") from error
+        reason = str(error)[:_LONGEST_REASON]
+        raise ModelFileError(f"the model cannot be imported: {reason}") from error
     for op in graph.get_operations():
         if op.type in ("VariableV2", "Variable", "VarHandleOp"):
             raise ModelFileError(
