@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from graphquant_export.inputs.load import load_model
 from graphquant_export.inputs.loaded_model import LoadedModel
+from graphquant_export.inputs.samples import load_samples
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "load_model", "load_samples"]
