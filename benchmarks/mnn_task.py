@@ -68,7 +68,7 @@ class Network:
             self.quantizer = None
             if bits is not None:
                 self.quantizer = WeightQuantizer(self.graph, bits, **options)
-            self.saver = tf.train.Saver()
+            self.saver = tf.train.Saver(max_to_keep=None)
             if training:
                 self.rate = tf.placeholder(tf.float32, [])
                 loss = tf.losses.get_total_loss()

@@ -25,18 +25,20 @@ def differentiable(
 ) -> Function:
     """`forward` as a function whose calls with `BY_FUNCTION` have the gradient of `backward`.
 
-    `backward` takes the arguments of `forward` and the gradient of its first result, which has
-    the shape of the first argument; it returns the gradients of the first arguments. The others
-    have none.
+    `backward` takes the arguments of `forward`, its results, and the gradient of the first
+    result, which has the shape of the first argument; it returns the gradients of the first
+    arguments. The others have none.
     """
     function: Function = concrete(*signature)(forward)
-    gradient = concrete(*signature, signature[0])(backward)
+    results = [tf.TensorSpec(result.shape, result.dtype) for result in function.outputs]
+    gradient = concrete(*signature, *results, signature[0])(backward)
     _gradients[function.function_def.signature.name] = gradient
     return function
 
 
 def _by_function(op: tf.Operation, upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor | None]:
-    found = call(_gradients[op.get_attr("f").name], [*op.inputs, upstream])
+    gradient = _gradients[op.get_attr("f").name]
+    found = call(gradient, [*op.inputs, *op.outputs, upstream])
     return [*found, *[None] * (len(op.inputs) - len(found))]
 
 

@@ -117,7 +117,7 @@ def _with_gradient(
     trained = sum(spec.dtype == tf.float32 for spec in signature)
 
     def backward(*arguments: tf.Tensor) -> list[tf.Tensor]:
-        inputs, upstream = arguments[:-1], arguments[-1]
+        inputs, upstream = arguments[: len(signature)], arguments[-1]
         gradients: list[tf.Tensor] = tf.gradients(
             forward(*inputs)[0], list(inputs[:trained]), upstream
         )

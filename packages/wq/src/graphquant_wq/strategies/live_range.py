@@ -68,21 +68,21 @@ def _max_abs(rank: int, axes: Axes, maximum: int) -> Function:
     """(weight) -> (on_grid, scale [G] or [], offset int32 of that shape)."""
     others = _others(rank, axes)
 
-    def steps_of(weight: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        largest = tf.reduce_max(tf.abs(weight), others, keepdims=True)
-        dead, divisor = _divisor(largest / maximum)
-        return weight * tf.math.reciprocal(divisor), largest, dead, divisor
-
     def forward(weight: tf.Tensor) -> list[tf.Tensor]:
-        steps, _, dead, divisor = steps_of(weight)
-        on_grid = tf.round(steps) * _zero_where(dead, divisor)
+        scale = tf.reduce_max(tf.abs(weight), others, keepdims=True) / maximum
+        dead, divisor = _divisor(scale)
+        codes = tf.round(weight * tf.math.reciprocal(divisor))
         factors = _flat(divisor, axes)
-        return [on_grid, factors, tf.zeros_like(factors, tf.int32)]
+        return [codes * _zero_where(dead, divisor), factors, tf.zeros_like(factors, tf.int32)]
 
-    def backward(weight: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
-        steps, largest, _, _ = steps_of(weight)
-        of_scale = _gradient_of_scale(steps, upstream, others)
-        return [upstream + of_scale * _of_largest(weight, largest, others) / maximum]
+    def backward(
+        weight: tf.Tensor, on_grid: tf.Tensor, scale: tf.Tensor, _: tf.Tensor, upstream: tf.Tensor
+    ) -> list[tf.Tensor]:
+        sizes = tf.abs(weight)
+        at_end = _one_where(tf.equal(sizes, tf.reduce_max(sizes, others, keepdims=True)))
+        count = tf.reduce_sum(at_end, others, keepdims=True)
+        share = _of_scale(weight, on_grid, scale, upstream, others) / (maximum * count)
+        return [upstream + share * at_end * tf.sign(weight)]
 
     return differentiable(forward, backward, tf.TensorSpec([None] * rank, tf.float32))
 
@@ -93,28 +93,41 @@ def _min_max(rank: int, axes: Axes, bits: int) -> Function:
     levels, maximum = 2**bits - 1, 2 ** (bits - 1) - 1
     others = _others(rank, axes)
 
-    def steps_of(weight: tf.Tensor, keeps_zero: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def range_of(weight: tf.Tensor, keeps_zero: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         low = tf.reduce_min(weight, others, keepdims=True)
         high = tf.reduce_max(weight, others, keepdims=True)
-        symmetric = tf.maximum(high, -low) / maximum
-        dead, divisor = _divisor(tf.where(keeps_zero, symmetric, (high - low) / levels))
-        first = tf.where(keeps_zero, symmetric * -maximum, low)
-        first = _zero_where(tf.logical_and(keeps_zero, dead), first)
-        steps = (weight - first) * tf.math.reciprocal(divisor)
-        return steps, low, high, first, dead, divisor
+        largest = tf.maximum(high, -low)
+        return tf.where(keeps_zero, -largest, low), tf.where(keeps_zero, largest, high)
 
     def forward(weight: tf.Tensor, keeps_zero: tf.Tensor) -> list[tf.Tensor]:
-        steps, _, _, first, dead, divisor = steps_of(weight, keeps_zero)
-        on_grid = first + tf.round(steps) * _zero_where(dead, divisor)
+        low, high = range_of(weight, keeps_zero)
+        scale = tf.where(keeps_zero, high / maximum, (high - low) / levels)
+        dead, divisor = _divisor(scale)
+        low = _zero_where(
+            tf.logical_and(keeps_zero, dead), tf.where(keeps_zero, scale * -maximum, low)
+        )
+        codes = tf.round((weight - low) * tf.math.reciprocal(divisor))
         factors = _flat(divisor, axes)
-        return [on_grid, factors, -(2 ** (bits - 1)) - _flat(first, axes) / factors]
+        offset = -(2 ** (bits - 1)) - _flat(low, axes) / factors
+        return [low + codes * _zero_where(dead, divisor), factors, offset]
 
-    def backward(weight: tf.Tensor, keeps_zero: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
-        steps, low, high, _, _, _ = steps_of(weight, keeps_zero)
-        of_scale = _gradient_of_scale(steps, upstream, others)
-        symmetric = _of_largest(weight, tf.maximum(high, -low), others) / maximum
-        ends = _shared(tf.equal(weight, high), others) - _shared(tf.equal(weight, low), others)
-        return [upstream + of_scale * tf.where(keeps_zero, symmetric, ends / levels)]
+    def backward(
+        weight: tf.Tensor,
+        keeps_zero: tf.Tensor,
+        on_grid: tf.Tensor,
+        scale: tf.Tensor,
+        _: tf.Tensor,
+        upstream: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        low, high = range_of(weight, keeps_zero)
+        at_low, at_high = _one_where(tf.equal(weight, low)), _one_where(tf.equal(weight, high))
+        lows = tf.reduce_sum(at_low, others, keepdims=True)
+        highs = tf.reduce_sum(at_high, others, keepdims=True)
+        # On the symmetric grid both ends are one: the weights of the largest size.
+        ends = (lows + highs) * (maximum / levels)
+        share = _of_scale(weight, on_grid, scale, upstream, others) / levels
+        of_low, of_high = (share / tf.where(keeps_zero, ends, count) for count in (lows, highs))
+        return [upstream + at_high * of_high - at_low * of_low]
 
     weights, flag = tf.TensorSpec([None] * rank, tf.float32), tf.TensorSpec([], tf.bool)
     return differentiable(forward, backward, weights, flag)
@@ -130,20 +143,20 @@ def _zero_where(dead: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.where(dead, tf.zeros_like(values), values)
 
 
-def _gradient_of_scale(steps: tf.Tensor, upstream: tf.Tensor, others: list[int]) -> tf.Tensor:
-    """Sum over each group of upstream * (round(steps) - steps)."""
-    return tf.reduce_sum(upstream * (tf.round(steps) - steps), others, keepdims=True)
+def _one_where(chosen: tf.Tensor) -> tf.Tensor:
+    return tf.cast(chosen, tf.float32)
 
 
-def _of_largest(weight: tf.Tensor, largest: tf.Tensor, others: list[int]) -> tf.Tensor:
-    """The gradient of max|w| of each group."""
-    return _shared(tf.equal(tf.abs(weight), largest), others) * tf.sign(weight)
-
-
-def _shared(chosen: tf.Tensor, others: list[int]) -> tf.Tensor:
-    """1 for a weight that is chosen; weights of a group that are chosen together share it."""
-    share = tf.cast(chosen, tf.float32)
-    return tf.math.divide_no_nan(share, tf.reduce_sum(share, others, keepdims=True))
+def _of_scale(
+    weight: tf.Tensor,
+    on_grid: tf.Tensor,
+    scale: tf.Tensor,
+    upstream: tf.Tensor,
+    others: list[int],
+) -> tf.Tensor:
+    """The gradient of the scale of each group: sum of upstream * (code - weight / scale)."""
+    moved = tf.reduce_sum(upstream * (on_grid - weight), others, keepdims=True)
+    return moved / tf.reshape(scale, tf.shape(moved))
 
 
 def _others(rank: int, axes: Axes) -> list[int]:
