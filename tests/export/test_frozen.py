@@ -54,6 +54,8 @@ def test_a_graph_is_read_from_binary_and_from_text(tmp_path, graph_def, suffix):
         ("text.pb", b"node { name: 'a' }"),
         ("noise.pbtxt", b"node {"),
         ("latin.pbtxt", b"\xff"),
+        ("enum.pbtxt", b'node { attr { key: "T" value { type: 99999999999999999999 } } }'),
+        ("deep.pbtxt", b'node { attr { value { func { attr { key: "a" value { ' * 5000),
         ("nodes.pb", v1.GraphDef(node=[v1.NodeDef(name="a")]).SerializeToString()),
     ],
 )

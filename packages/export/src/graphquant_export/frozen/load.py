@@ -30,7 +30,7 @@ def load_graph_def(
             text_format.Parse(content.decode(), graph_def)
         else:
             graph_def.ParseFromString(content)
-    except (DecodeError, text_format.ParseError, UnicodeError, RecursionError) as error:
+    except (DecodeError, text_format.ParseError, ValueError, RecursionError) as error:
         reason = str(error)[:_LONGEST_REASON]
         raise ModelFileError(f"{argument} ({path}) is not a GraphDef: {reason}") from error
     if not graph_def.node or not all(node.name and node.op for node in graph_def.node):
