@@ -1,0 +1,69 @@
+"""How each layer is computed, as a .tflite file says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from graphquant_core.layer import Layer, Skip
+from graphquant_core.runtime import LayerExecution
+from graphquant_export.litert import names
+from graphquant_export.litert.file import FileOperator, LiteRtFile
+from graphquant_export.litert.kinds import WEIGHT_PORTS
+
+INTEGERS = ("int4", "int8")
+
+
+def layer_execution(
+    file: LiteRtFile, row: Layer | Skip, results: Collection[str]
+) -> LayerExecution:
+    """How `file` computes `row` of a plan.
+
+    Args:
+        file: The file.
+        row: What the plan says of the op.
+        results: Names that the result of a layer without weight may have in the file.
+    """
+    operator = find_operator(file, row.name, results)
+    if operator is None:
+        if isinstance(row, Skip):
+            return LayerExecution(row.name, row.op_type, None, "float", row.reason)
+        lacking = f'the file has no tensor "{names.weight_name(row.name)}"'
+        if row.weight_port is None:
+            lacking = f"no operator of the file returns {' or '.join(map(repr, results))}"
+        return LayerExecution(row.name, row.op_type, None, "missing", lacking)
+    execution, reason = _execution(*_types(file, operator))
+    return LayerExecution(row.name, row.op_type, file.name(operator.outputs[0]), execution, reason)
+
+
+def find_operator(file: LiteRtFile, layer: str, results: Collection[str]) -> FileOperator | None:
+    """The operator of `layer`: that which takes its weight, or which returns one of `results`."""
+    weight = file.find(names.weight_name(layer))
+    if weight is None:
+        return next((op for op in file.operators if _returns(file, op, results)), None)
+    found = next(file.takers(weight), None)
+    if found is not None and found.kind == "DEQUANTIZE":
+        found = next(file.takers(found.outputs[0]), None)
+    return found
+
+
+def _returns(file: LiteRtFile, operator: FileOperator, results: Collection[str]) -> bool:
+    if operator.kind not in ("AVERAGE_POOL_2D", "MEAN"):
+        return False
+    return names.node_name(file.name(operator.outputs[0])) in results
+
+
+def _types(file: LiteRtFile, operator: FileOperator) -> tuple[str, str | None]:
+    """Types of what the operator takes: of the activation and, as it is stored, of the weight."""
+    ports = WEIGHT_PORTS.get(operator.kind)
+    if ports is None:
+        return file.dtype(operator.inputs[0]), None
+    weight = file.before_dequantizing(operator.inputs[ports.weight])
+    return file.dtype(operator.inputs[ports.activation]), file.dtype(weight)
+
+
+def _execution(activation: str, weight: str | None) -> tuple[str, str | None]:
+    if activation in INTEGERS:
+        return weight or activation, None
+    if weight in INTEGERS:
+        return f"{weight} weights", "it computes in float, with the weight dequantised"
+    return "float", "it takes float"

@@ -1,0 +1,24 @@
+"""Names of the tensors in the file.
+
+A value has the name of its TensorFlow op. What TensorFlow has no op for gets a name with a colon,
+which no op has: ``conv:weight``, ``conv:bias``, ``logits:int8``, ``x:float``.
+"""
+
+from __future__ import annotations
+
+WEIGHT, BIAS, INT8, FLOAT = ":weight", ":bias", ":int8", ":float"
+
+
+def weight_name(layer: str) -> str:
+    """Name of the weight of `layer`."""
+    return layer + WEIGHT
+
+
+def bias_name(layer: str) -> str:
+    """Name of the bias of `layer`."""
+    return layer + BIAS
+
+
+def node_name(tensor: str) -> str:
+    """Name of the TensorFlow op whose value `tensor` is."""
+    return tensor.removesuffix(INT8)
