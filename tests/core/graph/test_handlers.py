@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from graphquant_core import handlers
 from graphquant_core.layer import Layer, Skip
-from graphquant_core.testing.check_handler import check_handler
+from graphquant_core.testing import check_handler
 from graphquant_core.testing.graphs import GraphSpec, LayerSpec, build_graph, graph_specs
 
 v1 = tf.compat.v1

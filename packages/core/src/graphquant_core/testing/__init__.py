@@ -1,14 +1,17 @@
-"""Hypothesis strategies for tests of graphquant and of its plugins.
+"""Hypothesis strategies for tests of graphquant and of its plugins, and the check of a handler.
 
-Strategies of arrays and of broken files are here. `graphquant_core.testing.graphs` (random graphs)
-and `graphquant_core.testing.check_handler` import TensorFlow and so are imported by name.
+`check_handler` is loaded when it is first used: it imports TensorFlow, as does
+`graphquant_core.testing.graphs` (random graphs), which is imported by name.
 
 Needs hypothesis: ``pip install graphquant-core[testing]``.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphquant_core.exceptions import MissingDependencyError
+from graphquant_core.lazy_names import lazy_names
 
 try:
     import hypothesis as _  # noqa: F401
@@ -27,8 +30,12 @@ from graphquant_core.testing.strategies import (
     weights,
 )
 
+if TYPE_CHECKING:
+    from graphquant_core.testing.handler_contract import check_handler
+
 __all__ = [
     "activation_ranges",
+    "check_handler",
     "damaged",
     "grids",
     "quant_params",
@@ -36,3 +43,5 @@ __all__ = [
     "weight_layouts",
     "weights",
 ]
+
+__getattr__ = lazy_names(__name__, {"check_handler": ".handler_contract"})
