@@ -11,11 +11,11 @@ from graphquant_core import hookimpl
 
 def count(model: Path) -> None:
     """Print the number of weights of each layer of a frozen graph that can be quantised."""
-    from graphquant_cli.frozen_graph import load_frozen_graph
     from graphquant_core.graph import plan_graph
+    from graphquant_export.frozen import import_frozen, load_graph_def
 
     total = 0
-    for layer in plan_graph(load_frozen_graph(model)).layers:
+    for layer in plan_graph(import_frozen(load_graph_def(model, "MODEL"))).layers:
         weights = (layer.fan_in or 0) * (layer.output_channels or 0)
         total += weights
         typer.echo(f"{weights:>12,}  {layer.op_type:<24}{layer.name}")
