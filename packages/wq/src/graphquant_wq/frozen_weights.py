@@ -30,6 +30,7 @@ from graphquant_wq.graph.records import QuantizedWeight
 from graphquant_wq.graph.start import has_pruned_zeros
 from graphquant_wq.mse_range import clip_to_best
 from graphquant_wq.settings import LayerSettings, Settings, checked_settings
+from graphquant_wq.weak_groups import warn_of_weak_groups
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +149,7 @@ def _put_on_grids(
         shared = (weight.weight, weight.grouping, chosen, weight.factor)
         if shared not in constants:
             factor = None if weight.factor is None else values[weight.factor]
+            warn_of_weak_groups(name, weight.folded_rows(value, factor), chosen)
             on_grid = _on_grid(weight, value, factor, chosen)
             constants[shared] = editor.add(
                 const_node(editor.unique_name(f"{name}/on_grid"), on_grid)

@@ -15,6 +15,7 @@ from graphquant_core.graph import Rewrite
 from graphquant_core.graph.guards import check_extensible
 from graphquant_export.mnn import mnn_quantize
 from graphquant_wq.graph.records import GraphRecord, QuantizedWeight, record_of
+from graphquant_wq.weak_groups import warn_of_weak_groups
 
 v1 = tf.compat.v1
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def strip_wq_ops(
         logger.info("the graph is stripped already")
         return
     values = _values(graph, record, session)
+    _warn_of_weak_groups(record, values)
     constants = {
         name: on_mnn_grid(weight, values, name in (record.zeros or ()))
         for name, weight in record.weights.items()
@@ -107,7 +109,7 @@ def _values(graph: tf.Graph, record: GraphRecord, session: Any) -> Mapping[str, 
             "the session with the weights is gone: call strip_wq_ops() while it is open, or give "
             "one as session="
         )
-    names = record.tensors("output", "factor")
+    names = record.tensors("weight", "output", "factor")
     try:
         found = session.run([graph.get_tensor_by_name(name) for name in names])
     except (RuntimeError, tf.errors.FailedPreconditionError) as error:
@@ -116,6 +118,16 @@ def _values(graph: tf.Graph, record: GraphRecord, session: Any) -> Mapping[str, 
             "or give one as session="
         ) from error
     return dict(zip(names, found, strict=True))
+
+
+def _warn_of_weak_groups(record: GraphRecord, values: Mapping[str, Float32Array]) -> None:
+    """Logs which layers have groups that training left without anything to store."""
+    for name, weight in record.weights.items():
+        zeros = name in (record.zeros or ())
+        factor = None if weight.factor is None else values[weight.factor]
+        rows = weight.folded_rows(values[weight.weight], factor)
+        settings = weight.settings_with_zero() if zeros else weight.settings
+        warn_of_weak_groups(name, rows, settings)
 
 
 def _connect_constants(

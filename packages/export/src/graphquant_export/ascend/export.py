@@ -60,7 +60,7 @@ def export_ascend(
     """
     paths = artifact_paths(save_path)
     quantized = deploy_graph(model, outputs, record)
-    _log_advice(quantized.layers)
+    _log_advice(quantized)
     write_together(artifact_files(quantized.graph_def, paths))
     for path in paths:
         logger.info("The model is saved in %s", path)
@@ -130,11 +130,14 @@ def quantize_graph(
     Raises: as `export_ascend`.
     """
     deployed = deploy_graph(model, outputs, record)
-    _log_advice(deployed.layers)
+    _log_advice(deployed)
     return deployed.graph_def, deployed.layers
 
 
-def _log_advice(layers: Sequence[DeployedLayer]) -> None:
-    for layer in layers:
+def _log_advice(deployed: DeployedGraph) -> None:
+    for site, integers in zip(deployed.sites, deployed.integers, strict=True):
+        for sentence in integers.weak:
+            logger.warning('layer "%s": %s', site.layer.name, sentence)
+    for layer in deployed.layers:
         for sentence in layer.advice:
             logger.warning('layer "%s": %s', layer.name, sentence)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.channels import channel_matrix
 from graphquant_core.finite import check_finite
 from graphquant_core.graph import Step
+from graphquant_core.graph.rewire import WEIGHT_INPUT, marked_input
+from graphquant_core.quantize import FLOAT32_EPSILON
+from graphquant_core.weak_channels import weak_channels
 from graphquant_export.ascend import integers
 from graphquant_export.ascend.sites import Site
 from graphquant_export.fold_batch_norm import Fold, Values, folds, parameters
@@ -23,17 +30,28 @@ class LayerIntegers:
         weight: int8 codes in the shape of the weight, ``None`` without weight.
         bias: int32 ``[C]``, ``None`` when no step adds anything.
         scale: float32 ``[1]`` or ``[C]``: what a sum is multiplied by in the end.
+        weak: Sentences on channels that compute nothing, because all their codes are zero.
     """
 
     steps: tuple[Step, ...]
     weight: npt.NDArray[np.int8] | None
     bias: npt.NDArray[np.int32] | None
     scale: integers.Float32Array
+    weak: tuple[str, ...] = ()
 
 
 def needed_tensors(site: Site) -> list[tf.Tensor]:
     """The constant tensors whose values `layer_integers` takes."""
-    return [*([] if site.weight is None else [site.weight]), *parameters(site.tail)]
+    weights = [] if site.weight is None else [site.weight, _float_weight(site, site.weight)]
+    return [*weights, *parameters(site.tail)]
+
+
+def _float_weight(site: Site, weight: tf.Tensor) -> tf.Tensor:
+    """`weight` before its fake quantiser, unless somebody removed what marks that."""
+    if site.trained:
+        with contextlib.suppress(ValueError):
+            return marked_input(weight, WEIGHT_INPUT)
+    return weight
 
 
 def layer_integers(site: Site, values: Values) -> LayerIntegers:
@@ -63,7 +81,20 @@ def layer_integers(site: Site, values: Values) -> LayerIntegers:
         candidates = [fold for fold in candidates if not fold.scales]
     fold, steps = _matching(site, weight, site.factors.scale_w, candidates)
     bias = integers.bias_codes(layer.name, fold.bias, scale) if fold.shifts else None
-    return LayerIntegers(fold.steps, integers.weight_codes(steps), bias, scale)
+    codes = integers.weight_codes(steps)
+    floats = values[_float_weight(site, site.weight).name]
+    weak = _weak_channels(floats, codes, layer.weight_channel_axes)
+    return LayerIntegers(fold.steps, codes, bias, scale, weak)
+
+
+def _weak_channels(
+    weight: npt.NDArray[np.float32], codes: npt.NDArray[np.int8], axes: Sequence[int]
+) -> tuple[str, ...]:
+    """What there is to say of channels whose codes are all zero."""
+    dead = np.all(channel_matrix(weight, axes) == 0, axis=0)
+    tiny = ~dead & np.all(channel_matrix(codes, axes) == 0, axis=0)
+    fate = f"their codes are all 0; a scale below {float(FLOAT32_EPSILON):.3g} is recorded as 1"
+    return tuple(weak_channels(dead, tiny, fate))
 
 
 def _matching(
