@@ -256,7 +256,7 @@ def test_what_cannot_be_verified_is_refused(artifact, image):
     registry = build_registry([("plain", Plugin(WithoutRuntime()))])
     with pytest.raises(ConfigError, match='"ascend" has no runtime'):
         verify(artifact, {"image": image}, registry=registry)
-    with pytest.raises(ConfigError, match='"ascend".*cannot open'):
+    with pytest.raises(ConfigError, match=r'"ascend".*cannot open'):
         open_artifact("ascend", "x", artifact.source.model, ["logits"], {}, registry=registry)
 
     class Failing(WithoutRuntime):

@@ -47,7 +47,11 @@ class GraphRunner:
         return True
 
     def run(self, names: Iterable[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """First output of each op in `names`; feeds by tensor name, as `checked_feeds` has them.
+        """Value of each op (its first output) or tensor in `names`, by that name.
+
+        Args:
+            names: Names of ops or tensors.
+            feeds: By tensor name, as `checked_feeds` has them.
 
         Raises:
             ModelFileError: TensorFlow can't compute one of them.
@@ -55,7 +59,8 @@ class GraphRunner:
         wanted = list(dict.fromkeys(names))
         fed = {key: value for key, value in feeds.items() if self.has(key.removesuffix(":0"))}
         try:
-            values = self._session.run([f"{name}:0" for name in wanted], fed)
+            tensors = [name if ":" in name else f"{name}:0" for name in wanted]
+            values = self._session.run(tensors, fed)
         except tf.errors.OpError as error:
             raise ModelFileError(f"the model cannot be run: {error.message}") from error
         return dict(zip(wanted, map(np.asarray, values), strict=True))

@@ -1,0 +1,223 @@
+"""What a report says of the model itself: each quantised layer's grids and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from graphquant_core.channels import per_channel_shape
+from graphquant_core.exporter import ExportSource
+from graphquant_core.graph import plan_graph
+from graphquant_core.plan import Plan
+from graphquant_export.ascend import DeployedGraph, deploy_graph
+from graphquant_export.frozen import GraphDefEditor, evaluate_constants, import_frozen
+from graphquant_export.record import Record
+from graphquant_export.report.float_graph import float_graph
+from graphquant_export.report.histogram import Counting, Histogram
+from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, simulate
+from graphquant_export.verify.batches import Batch, make_batches
+from graphquant_export.verify.comparison import Comparing
+from graphquant_export.verify.truths import GraphRunner
+
+Array = npt.NDArray[Any]
+
+
+@attrs.frozen
+class WeightFacts:
+    """The weight of a layer.
+
+    Attributes:
+        shape: Its shape.
+        scales: Number of scales; 0 when the record doesn't say.
+        smallest_scale: The smallest of them, 0.0 without.
+        largest_scale: The largest.
+        codes_used: How many different codes occur; 0 when the record has no scale.
+        histogram: Of what the codes stand for, batch norm folded in; the clip range is that of
+            the largest scale.
+    """
+
+    shape: tuple[int, ...]
+    scales: int
+    smallest_scale: float
+    largest_scale: float
+    codes_used: int
+    histogram: Histogram
+
+
+@attrs.frozen
+class LayerFacts:
+    """One quantised layer.
+
+    Attributes:
+        name: Name of its op.
+        op_type: Type of its op.
+        scale_d: Scale of its activation; ``None`` when only weights are quantised.
+        offset_d: Integer that stands for 0.0.
+        activation: Values that went into its activation's quantiser.
+        weight: Its weight, ``None`` without.
+        sqnr: 10 log10(sum float² / sum (simulated - float)²) of its result, in dB, where the float
+            model has no quantiser at all; ``None`` without difference or without simulation.
+    """
+
+    name: str
+    op_type: str
+    scale_d: float | None
+    offset_d: int | None
+    activation: Histogram | None
+    weight: WeightFacts | None
+    sqnr: float | None
+
+
+@attrs.frozen
+class ModelFacts:
+    """The model of a report.
+
+    Attributes:
+        outputs: Names of the ops that are its outputs.
+        size: Bytes of the frozen graph.
+        samples: Samples that the values were observed on.
+        plan: Every op that a layer handler knows.
+        layers: The quantised layers in the order of the graph.
+    """
+
+    outputs: tuple[str, ...]
+    size: int
+    samples: int
+    plan: Plan
+    layers: tuple[LayerFacts, ...]
+
+
+def find_facts(
+    source: ExportSource, feeds: Mapping[str, npt.ArrayLike], batch_size: int
+) -> ModelFacts:
+    """What there is to say of the model that `source` holds, observed on `feeds`.
+
+    Raises: as `graphquant_export.simulation.simulate`, and as `verify` for `feeds`.
+    """
+    frozen = GraphDefEditor(source.model).graph_def(source.outputs)
+    graph = import_frozen(frozen)
+    plan = plan_graph(graph)
+    batches = make_batches(graph, feeds, batch_size)
+    if isinstance(source.record, Record):
+        layers = _quantized_layers(source, batches)
+    else:
+        layers = _weights_alone(graph, plan)
+    return ModelFacts(
+        outputs=tuple(source.outputs),
+        size=frozen.ByteSize(),
+        samples=sum(batch.size for batch in batches),
+        plan=plan,
+        layers=layers,
+    )
+
+
+def _quantized_layers(source: ExportSource, batches: list[Batch]) -> tuple[LayerFacts, ...]:
+    simulated = simulate(source.model, source.outputs, source.record)
+    deployed = deploy_graph(source.model, source.outputs, source.record)
+    sqnr = _noise(source, simulated, deployed, batches)
+    activations = _activations(source, simulated, deployed, batches)
+    return tuple(
+        LayerFacts(
+            name=layer.name,
+            op_type=layer.op_type,
+            scale_d=layer.scale_d,
+            offset_d=layer.offset_d,
+            activation=activations[layer.quantizer],
+            weight=_weight_facts(layer),
+            sqnr=sqnr[layer.name],
+        )
+        for layer in simulated.layers
+    )
+
+
+def _activations(
+    source: ExportSource, simulated: SimulatedGraph, deployed: DeployedGraph, batches: list[Batch]
+) -> dict[str, Histogram]:
+    """What goes into each fake quantiser of the frozen graph, by its name in the simulated one.
+
+    In the frozen graph, because there a Relu6 is still one.
+    """
+    counting, taken = {}, {}
+    for layer, site in zip(simulated.layers, deployed.sites, strict=True):
+        low, high = ((code - layer.offset_d) * layer.scale_d for code in (-128, 127))
+        counting[layer.quantizer] = Counting(low, high, layer.scale_d)
+        taken[layer.quantizer] = (site.activation if site.split is None else site.split).name
+    runner = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
+    for act in (Counting.see, Counting.count):
+        for batch in batches:
+            values = runner.run(taken.values(), batch.feeds)
+            for quantizer, counted in counting.items():
+                act(counted, values[taken[quantizer]])
+    return {quantizer: counted.result() for quantizer, counted in counting.items()}
+
+
+def _noise(
+    source: ExportSource, simulated: SimulatedGraph, deployed: DeployedGraph, batches: list[Batch]
+) -> dict[str, float | None]:
+    """SQNR of each layer's result in the simulation beside the float model's."""
+    exact = float_graph(source.model, source.outputs, deployed)
+    runners = GraphRunner(exact.graph_def), GraphRunner(simulated.graph_def)
+    compared = {layer.name: Comparing(layer.name, None) for layer in simulated.layers}
+    for batch in batches:
+        wanted = runners[0].run(exact.results.values(), batch.feeds)
+        found = runners[1].run([layer.result for layer in simulated.layers], batch.feeds)
+        for layer in simulated.layers:
+            value = found[layer.result]
+            # A Squeeze between the layer and its batch norm: the same values, one axis less.
+            same = wanted[exact.results[layer.name]].reshape(value.shape)
+            compared[layer.name].add(value, same)
+    return {name: comparing.result().sqnr for name, comparing in compared.items()}
+
+
+def _weight_facts(layer: SimulatedLayer) -> WeightFacts | None:
+    codes, scale = layer.weight_codes, layer.weight_scale
+    if codes is None or scale is None:
+        return None
+    values = codes * scale.reshape(per_channel_shape(codes.shape, layer.weight_axes))
+    largest = float(scale.max())
+    return WeightFacts(
+        shape=codes.shape,
+        scales=scale.size,
+        smallest_scale=float(scale.min()),
+        largest_scale=largest,
+        codes_used=len(np.unique(codes)),
+        histogram=_histogram(values, 127 * largest, largest),
+    )
+
+
+def _histogram(values: Array, clip: float, step: float) -> Histogram:
+    counting = Counting(-clip, clip, step)
+    counting.see(values)
+    counting.count(values)
+    return counting.result()
+
+
+def _weights_alone(graph: Any, plan: Plan) -> tuple[LayerFacts, ...]:
+    layers = [layer for layer in plan.layers if layer.weight_port is not None]
+    tensors = [
+        graph.get_operation_by_name(layer.name).inputs[layer.weight_port] for layer in layers
+    ]
+    values = evaluate_constants(graph, tensors)
+    return tuple(
+        LayerFacts(
+            name=layer.name,
+            op_type=layer.op_type,
+            scale_d=None,
+            offset_d=None,
+            activation=None,
+            weight=WeightFacts(
+                shape=value.shape,
+                scales=0,
+                smallest_scale=0.0,
+                largest_scale=0.0,
+                codes_used=0,
+                histogram=_histogram(value, float(np.abs(value).max()), 0.0),
+            ),
+            sqnr=None,
+        )
+        for layer, value in zip(layers, values, strict=True)
+    )

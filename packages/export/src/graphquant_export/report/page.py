@@ -1,0 +1,110 @@
+"""The page: sections around the data of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from graphquant_export.report import layers_section, targets_section
+from graphquant_export.report.elements import Element, as_html, element
+
+Data = Mapping[str, Any]
+
+TARGETS_NOTE = (
+    "The artifact's file in its own runtime, beside the integer reference (the graph of integers "
+    "with exact sums) and the simulation (the frozen graph with its fake quantisers, in "
+    "TensorFlow)."
+)
+NOISE_NOTE = (
+    "Signal to quantisation noise of each layer's result: the deployed numbers beside the float "
+    "model without any quantiser. Noise adds up from layer to layer; higher is better."
+)
+LAYERS_NOTE = (
+    "Scales say what one step of a grid stands for; codes, how many of a weight grid's 255 "
+    "integers occur. SQNR is that of the chart above. Under a target: how its file computes the "
+    "layer, and how far the result is from the exact one, in steps."
+)
+VALUES_NOTE = (
+    "Counts on a logarithmic scale. Dashed lines are the ends of what the quantiser can "
+    "represent; what lies in the shaded part beyond them is clipped."
+)
+PLAN_NOTE = (
+    "Every op that a layer handler knows: what was decided, and how each target computes it, as "
+    "its file says."
+)
+STEPS_NOTE = (
+    "A step is that of the artifact's own grid where the value is an integer in it; both sides "
+    "are then compared as codes. Where the artifact holds a float, a step is the reference's "
+    "range, 0 included, divided by 255. SQNR is 10 log10(sum of squares of the reference / sum of "
+    "squares of the difference); ∞ means no difference at all."
+)
+
+
+def render_page(data: Data) -> str:
+    """The page that shows `data`, as `report_data` makes it: HTML that refers to nothing else."""
+    style = element("style")
+    style.text = _own("page.css")
+    script = element("script")
+    script.text = _own("page.js")
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", data["title"]),
+        style,
+    )
+    main = element("main", *_header(data), *_sections(data), *_definitions(data))
+    return as_html(element("html", head, element("body", main, script), lang="en"))
+
+
+def _own(name: str) -> str:
+    return files("graphquant_export.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _header(data: Data) -> list[Element]:
+    plan, model = data["plan"], data["model"]
+    quantized = len(data["layers"])
+    outputs = ", ".join(model["outputs"])
+    said = (
+        f"{quantized} of {len(plan)} layers quantised · {model['samples']} samples · "
+        f"output{'s' if len(model['outputs']) > 1 else ''} {outputs}"
+    )
+    return [element("h1", data["title"]), element("p", said, class_="note name")]
+
+
+def _sections(data: Data) -> list[Element]:
+    sections = [
+        _section("", "", targets_section.verdicts(data)),
+        _section("Targets side by side", TARGETS_NOTE, targets_section.side_by_side(data)),
+        _section("Sizes", "", targets_section.sizes(data)),
+        _section("Layers", LAYERS_NOTE, layers_section.layer_table(data)),
+        _section("Values and clip ranges", VALUES_NOTE, layers_section.histograms(data)),
+        _section("Plan", PLAN_NOTE, layers_section.plan_table(data)),
+    ]
+    if any(row["sqnr"] is not None for row in data["layers"]):
+        chart = targets_section.noise_chart(data)
+        sections.insert(3, _section("Quantisation noise by layer", NOISE_NOTE, chart))
+    return sections
+
+
+def _section(title: str, note: str, content: Element) -> Element:
+    parts = [element("h2", title)] if title else []
+    if note:
+        parts.append(element("p", note, class_="note"))
+    return element("section", *parts, content)
+
+
+def _definitions(data: Data) -> list[Element]:
+    limits = [
+        f"{target['label']}: top-1 agreement {target['limits']['agreement']:.2%} or more, mean "
+        f"difference {target['limits']['mean']:g} steps or less, largest difference of a layer "
+        f"{target['limits']['largest']:g} steps or less, compared with the "
+        f"{target['layer_reference']}"
+        for target in data["targets"]
+    ]
+    return [
+        element("h2", "How to read the numbers"),
+        element("p", STEPS_NOTE, class_="note"),
+        element("p", "Limits. " + "; ".join(limits) + ".", class_="note"),
+    ]
