@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import re
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from graphquant_core import hookspecs
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -180,3 +183,26 @@ def test_mnn_finds_the_grid_of_a_third_party_strategy(installed: Any, tmp_path: 
     assert [len(scales) for scales in report["scales"]] == [8, 1, 2]
     assert all(math.frexp(scale)[0] == 0.5 for scales in report["scales"] for scale in scales)
     assert report["converted"] > 0
+
+
+def test_the_page_for_authors_shows_the_files_that_are_tested() -> None:
+    """Each block behind the name of a file is that file, and each plugin's module is shown."""
+    page = PAGE.read_text(encoding="utf-8")
+    shown = dict(SHOWN.findall(page))
+    for name, text in shown.items():
+        assert text == (ROOT / name).read_text(encoding="utf-8"), name
+    modules = {path.relative_to(ROOT).as_posix() for path in EXAMPLES.glob("*/src/*/__init__.py")}
+    assert modules <= shown.keys()
+    assert page.count("```python") + page.count("```toml") == len(shown)
+
+
+def test_the_page_for_authors_names_every_hook_and_contract() -> None:
+    """Each hook of graphquant is in its table, and each contract named there exists."""
+    page = PAGE.read_text(encoding="utf-8")
+    hooks = [name for name in vars(hookspecs) if name.startswith("graphquant_")]
+    assert len(hooks) == 5
+    for hook in hooks:
+        assert f"`{hook}(" in page
+    for contract in re.findall(r"\| `(graphquant_core\.[\w.]+)` \|", page):
+        module, _, name = contract.rpartition(".")
+        assert hasattr(importlib.import_module(module), name)
