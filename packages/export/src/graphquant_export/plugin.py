@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from graphquant_core.hookspecs import hookimpl
 from graphquant_export.ascend_exporter import AscendExporter
+from graphquant_export.litert_exporter import LiteRtExporter
 from graphquant_export.mnn_exporter import MnnExporter
+from graphquant_export.onnx_exporter import OnnxExporter
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import Exporter
@@ -14,5 +16,5 @@ if TYPE_CHECKING:
 
 @hookimpl
 def graphquant_exporters() -> list[Exporter]:
-    """The targets ascend and mnn."""
-    return [AscendExporter(), MnnExporter()]
+    """The targets ascend, mnn, onnx and litert."""
+    return [AscendExporter(), MnnExporter(), OnnxExporter(), LiteRtExporter()]

@@ -1,0 +1,57 @@
+"""The export target "onnx". Importing it is cheap: TensorFlow comes in with the first export."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import tensorflow as tf
+
+    from graphquant_core.exporter import ExportSource
+    from graphquant_export.onnx.artifact import OnnxArtifact
+    from graphquant_export.onnx.runtime import OnnxRuntime
+
+
+class OnnxExporter:
+    """``<save_path>.onnx`` for ONNX Runtime and every other runtime that knows QDQ models."""
+
+    name = "onnx"
+
+    def export(
+        self,
+        model: tf.compat.v1.GraphDef,
+        outputs: Sequence[str],
+        record: Any,
+        save_path: str | os.PathLike[str],
+        *,
+        calibration: Mapping[str, npt.ArrayLike] | None = None,
+        opset: int = 17,
+        activations: str = "int8",
+    ) -> OnnxArtifact:
+        """As `graphquant_export.onnx.export.export_onnx`."""
+        from graphquant_export.onnx.export import export_onnx
+
+        return export_onnx(
+            model,
+            outputs,
+            record,
+            save_path,
+            calibration=calibration,
+            opset=opset,
+            activations=activations,
+        )
+
+    def runtime(self, artifact: OnnxArtifact) -> OnnxRuntime:
+        """As `graphquant_export.onnx.runtime.OnnxRuntime`."""
+        from graphquant_export.onnx.runtime import OnnxRuntime
+
+        return OnnxRuntime(artifact)
+
+    def open(self, save_path: str | os.PathLike[str], source: ExportSource) -> OnnxArtifact:
+        """As `graphquant_export.onnx.export.open_onnx`."""
+        from graphquant_export.onnx.export import open_onnx
+
+        return open_onnx(save_path, source)
