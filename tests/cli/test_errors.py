@@ -34,10 +34,10 @@ def _saved_model() -> bytes:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "holds no ops"),
-        (b'node { name: "x" op: "Placeholder" }', "not a binary GraphDef"),
-        (b"\xff" * 100, "not a binary GraphDef"),
-        (_saved_model(), "SavedModel has to be frozen"),
+        (b"", "not a GraphDef with nodes"),
+        (b'node { name: "x" op: "Placeholder" }', "not a GraphDef"),
+        (b"\xff" * 100, "not a GraphDef"),
+        (_saved_model(), "not a SavedModel"),
         (_frozen({"name": "x", "op": "NoSuchOp"}), "NoSuchOp"),
         (_frozen({"name": "x", "op": "NoOp"}, {"name": "x", "op": "NoOp"}), "'x'"),
     ],
@@ -53,7 +53,7 @@ def test_bad_model_is_one_error_line_and_exit_code_2(
     assert outcome.exit_code == 2
     assert outcome.stdout == ""
     line = outcome.stderr.removesuffix("\n")
-    assert line.startswith(f"error: MODEL.pb ({model})")
+    assert line.startswith(f"error: model ({model})")
     assert "\n" not in line
     assert says in line
 
@@ -67,7 +67,7 @@ def test_unreadable_model_is_one_error_line_and_exit_code_2(
     """A path that cannot be read: exit code 2, one line with the system's reason."""
     outcome = graphquant("plan", tmp_path / name)
     assert outcome.exit_code == 2
-    assert re.fullmatch(rf"error: MODEL\.pb \(.*\) .*{says}.*\n", outcome.stderr, re.IGNORECASE)
+    assert re.fullmatch(rf"error: model \(.*\) .*{says}.*\n", outcome.stderr, re.IGNORECASE)
 
 
 def test_missing_tensorflow_names_the_install_line(
@@ -93,6 +93,29 @@ def test_a_plugin_conflict_is_one_error_line(
     monkeypatch.setattr("graphquant_cli.main.load_registry", two_owners)
     outcome = graphquant("plugins")
     assert (outcome.exit_code, outcome.stderr) == (2, "error: two owners\n")
+
+
+def test_a_defect_is_one_line_and_exit_code_3(
+    graphquant: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that nobody raised on purpose is told apart from an error of the user's."""
+
+    def broken() -> None:
+        raise ZeroDivisionError("nobody expected this")
+
+    monkeypatch.setattr("graphquant_cli.main.load_registry", broken)
+    outcome = graphquant("plugins")
+    assert outcome.exit_code == 3
+    assert "ZeroDivisionError: nobody expected this" in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_wrong_usage_is_exit_code_2(graphquant: Run) -> None:
+    """An unknown option or command is answered by the usage."""
+    for arguments in (["plan", "--no-such-option"], ["no-such-command"], ["quantize", "m.pb"]):
+        outcome = graphquant(*arguments)
+        assert outcome.exit_code == 2
+        assert "Usage: graphquant" in outcome.stderr
 
 
 def test_debug_keeps_the_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
-"""What the commands write: tables and errors."""
+"""What the commands write: tables, JSON, warnings and errors."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
 
 _WIDEST_LINE = 100_000
 
@@ -29,10 +34,34 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console.print(table)
 
 
+def print_json(content: Any) -> None:
+    """Print `content` as indented JSON to stdout; NaN and infinity, which JSON lacks, as null."""
+    typer.echo(json.dumps(_finite(content), indent=2, allow_nan=False))
+
+
 def print_error(message: str) -> None:
     """Print ``error: message`` to stderr, the first word in red where there are colours."""
+    _print_line("error:", "bold red", message)
+
+
+def print_warning(message: str) -> None:
+    """Print ``warning: message`` to stderr, the first word in yellow where there are colours."""
+    _print_line("warning:", "bold yellow", message)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return content
+
+
+def _print_line(start: str, style: str, message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble(("error:", "bold red"), " ", message)
+    line = Text.assemble((start, style), " ", message)
     Console(stderr=True).print(line, soft_wrap=True)

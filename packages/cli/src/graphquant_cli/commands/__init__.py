@@ -1,1 +1,16 @@
-"""One module a command."""
+"""One module a command: what it reads, what it calls, what it prints."""
+
+from __future__ import annotations
+
+import typer
+
+from graphquant_cli.commands import config, export, plan, quantize, record
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Adds the built-in commands to `app`, in the order in which help lists them."""
+    app.command("plan", epilog=plan.EPILOG)(plan.plan)
+    app.add_typer(config.app, name="config")
+    app.command("quantize", epilog=quantize.EPILOG)(quantize.quantize)
+    app.command("export", epilog=export.EPILOG)(export.export)
+    app.add_typer(record.app, name="record")

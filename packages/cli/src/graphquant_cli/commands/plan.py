@@ -1,35 +1,40 @@
-"""`graphquant plan MODEL.pb`: what would be quantised, and why the rest would not."""
+"""`graphquant plan MODEL`: what would be quantised, and why the rest would not."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from graphquant_cli.output import print_table
-from graphquant_core.plan import HEADER, Plan
+from graphquant_cli.help_text import examples
+from graphquant_cli.options import JsonOption, ModelArgument, OutputsOption, SignatureOption
+from graphquant_cli.output import print_json, print_table
+
+EPILOG = examples(
+    "plan frozen.pb",
+    "plan saved_model/ --signature serving_default",
+    "plan model.keras --json",
+    "plan train/model.ckpt-1000.meta --output probabilities",
+)
 
 
 def plan(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL.pb", help="A frozen GraphDef.", show_default=False)
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: ModelArgument,
+    output: OutputsOption = None,
+    signature: SignatureOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print which ops of a frozen graph can be quantised, and why the others cannot."""
-    from graphquant_cli.frozen_graph import load_frozen_graph
+    """Print which ops of a model can be quantised, and why the others cannot."""
+    from graphquant_export.inputs import load_model
 
-    graph = load_frozen_graph(model)
+    loaded = load_model(model, output, signature)
     from graphquant_core.graph import plan_graph
+    from graphquant_core.plan import HEADER
 
-    result = plan_graph(graph)
+    found = plan_graph(loaded.graph())
+    ends = {"inputs": list(loaded.inputs), "outputs": list(loaded.outputs)}
     if as_json:
-        typer.echo(result.to_json())
-    else:
-        _print_plan(result)
-
-
-def _print_plan(result: Plan) -> None:
-    print_table(HEADER, result.cells())
-    typer.echo(f"{len(result.layers)} quantised, {len(result.skips)} skipped")
+        print_json({**ends, **found.to_dict()})
+        return
+    print_table(HEADER, found.cells())
+    for name, values in ends.items():
+        typer.echo(f"{name}: {', '.join(values)}")
+    typer.echo(f"{len(found.layers)} quantised, {len(found.skips)} skipped")

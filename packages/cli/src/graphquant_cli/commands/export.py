@@ -1,0 +1,53 @@
+"""`graphquant export MODEL`: the files for a target, from a frozen graph and its record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphquant_cli.exporting import export_to, print_artifact
+from graphquant_cli.help_text import examples
+from graphquant_cli.options import (
+    CalibrationOption,
+    JsonOption,
+    ModelArgument,
+    OutputsOption,
+    RecordOption,
+    SavePathOption,
+    SignatureOption,
+    TargetOption,
+)
+
+EPILOG = examples(
+    "export frozen.pb --record record.txt --target ascend --save-path out/model",
+    "export frozen.pb --record record.txt --target onnx --save-path out/model "
+    "--calibration samples.npz",
+)
+
+
+def export(
+    model: ModelArgument,
+    record: RecordOption,
+    target: TargetOption,
+    save_path: SavePathOption,
+    calibration: CalibrationOption = None,
+    output: OutputsOption = None,
+    signature: SignatureOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a model and its record to a target.
+
+    The model is the frozen graph that was trained, with its fake quantisers, or a float one. The
+    samples give the ranges that the record doesn't hold, for targets that want them.
+    """
+    from graphquant_core.registry import load_registry
+    from graphquant_export.record import read_record
+
+    load_registry().exporter(target)
+    factors = read_record(record)
+    from graphquant_export.inputs import load_model, load_samples
+
+    loaded = load_model(model, output, signature)
+    samples: dict[str, Any] | None = None
+    if calibration is not None:
+        samples = load_samples(calibration, loaded.inputs)
+    print_artifact(export_to(target, loaded, factors, save_path, samples), as_json)

@@ -1,0 +1,189 @@
+"""`graphquant quantize MODEL`: from a float model to a target's files, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphquant_cli.exporting import export_to, print_artifact
+from graphquant_cli.help_text import examples
+from graphquant_cli.optional_packages import need
+from graphquant_cli.options import (
+    BatchSizeOption,
+    CalibrationOption,
+    JsonOption,
+    ModelArgument,
+    OutputsOption,
+    SavePathOption,
+    SignatureOption,
+    SkipLayersOption,
+    TargetOption,
+)
+from graphquant_cli.progress import progress_bar
+from graphquant_core.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from graphquant_export.inputs import LoadedModel
+
+EPILOG = examples(
+    "quantize model.keras --calibration images.npy --target ascend --save-path out/model",
+    "quantize saved_model/ --calibration samples.npz --target onnx --save-path out/model "
+    "--activation mse",
+    "quantize frozen.pb --weight-only --bits 4 --asymmetric --target mnn --save-path out/model",
+)
+
+
+def quantize(
+    model: ModelArgument,
+    target: TargetOption,
+    save_path: SavePathOption,
+    calibration: CalibrationOption = None,
+    activation: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How ranges of activations are estimated: ifmr, min_max, mse or percentile.",
+        ),
+    ] = "ifmr",
+    weight_only: Annotated[
+        bool, typer.Option("--weight-only", help="Quantise weights alone, without calibration.")
+    ] = False,
+    bits: Annotated[
+        int, typer.Option(metavar="2..8", help="Bits of the weights; with --weight-only.")
+    ] = 8,
+    asymmetric: Annotated[
+        bool,
+        typer.Option(
+            "--asymmetric", help="Give each group a minimum of its own; with --weight-only."
+        ),
+    ] = False,
+    layer_bits: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=BITS",
+            help="Other bits for some layers, such as 'block1/*=8'; with --weight-only; "
+            "repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    block_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Input channels that share a scale, 16 or more; 0 for all; with --weight-only.",
+        ),
+    ] = 0,
+    skip_layer: SkipLayersOption = None,
+    batch_size: BatchSizeOption = 16,
+    output: OutputsOption = None,
+    signature: SignatureOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quantise a trained float model without training, and export it.
+
+    Activations and weights become int8 with ranges from the samples; the scales are also written
+    to PREFIX_record.txt. With --weight-only, weights of 2 to 8 bits alone.
+    """
+    _check_options(weight_only, calibration, bits, asymmetric, layer_bits, block_size)
+    from graphquant_core.registry import load_registry
+    from graphquant_export.inputs import load_model
+
+    load_registry().exporter(target)
+    by_layer = _layer_bits(layer_bits or [])
+    loaded = load_model(model, output, signature)
+    skipped = skip_layer or []
+    if weight_only:
+        weights = {
+            "bits": bits,
+            "asymmetric": asymmetric,
+            "layer_bits": by_layer,
+            "block_size": block_size,
+            "skip_layers": skipped,
+        }
+        _quantize_weights(loaded, target, save_path, weights, as_json)
+    else:
+        assert calibration is not None
+        options = {"activation": activation, "skip_layers": skipped, "batch_size": batch_size}
+        _quantize_all(loaded, target, save_path, calibration, options, as_json)
+
+
+def _quantize_all(
+    model: LoadedModel,
+    target: str,
+    save_path: Path,
+    calibration: Path,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from graphquant_core.files import check_writable
+    from graphquant_export.inputs import load_samples
+    from graphquant_export.post_training import quantize_post_training, range_estimator
+    from graphquant_export.record import write_record
+
+    range_estimator(options["activation"])
+    record_path = Path(f"{save_path}_record.txt")
+    check_writable(record_path, "save_path")
+    samples = load_samples(calibration, model.inputs)
+    with progress_bar("calibrating") as progress:
+        record = quantize_post_training(
+            model.graph_def, model.outputs, samples, progress=progress, **options
+        )
+    artifact = export_to(target, model, record, save_path, samples)
+    write_record(record_path, record)
+    if not as_json:
+        typer.echo(f"{len(record)} layers are quantised; wrote {record_path}")
+    print_artifact(artifact, as_json, {"record": str(record_path), "layers": list(record)})
+
+
+def _quantize_weights(
+    model: LoadedModel, target: str, save_path: Path, options: dict[str, Any], as_json: bool
+) -> None:
+    import attrs
+
+    wq = need("graphquant_wq", "quantize --weight-only")
+    found = wq.quantize_frozen_weights(model.graph_def, model.outputs, **options)
+    on_grid = attrs.evolve(model, graph_def=found.graph_def)
+    artifact = export_to(target, on_grid, found.params, save_path)
+    if not as_json:
+        typer.echo(f"the weights of {len(found.params)} ops are quantised")
+    layers = [attrs.asdict(layer) for layer in found.params]
+    print_artifact(artifact, as_json, {"layers": layers})
+
+
+def _check_options(
+    weight_only: bool,
+    calibration: Path | None,
+    bits: int,
+    asymmetric: bool,
+    layer_bits: list[str] | None,
+    block_size: int,
+) -> None:
+    if weight_only and calibration is not None:
+        raise ConfigError(
+            f"--calibration ({calibration}) is not used with --weight-only: leave one of them out"
+        )
+    if not weight_only and calibration is None:
+        raise ConfigError(
+            "--calibration is missing: give samples for the model's inputs, or --weight-only"
+        )
+    given = {
+        "--bits": bits != 8,
+        "--asymmetric": asymmetric,
+        "--layer-bits": bool(layer_bits),
+        "--block-size": block_size != 0,
+    }
+    for name, changed in given.items():
+        if changed and not weight_only:
+            raise ConfigError(f"{name} is for --weight-only; without it everything is int8")
+
+
+def _layer_bits(given: list[str]) -> dict[str, int]:
+    found = {}
+    for text in given:
+        pattern, _, number = text.rpartition("=")
+        if not pattern or not number.isdecimal():
+            raise ConfigError(f"--layer-bits ({text}) must be PATTERN=BITS, such as 'block1/*=8'")
+        found[pattern] = int(number)
+    return found

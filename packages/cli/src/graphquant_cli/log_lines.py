@@ -1,0 +1,30 @@
+"""Warnings of the packages, as lines on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from graphquant_cli.output import print_warning
+
+_PACKAGES = ("graphquant_core", "graphquant_export", "graphquant_qat", "graphquant_wq")
+
+
+class _Printer(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print_warning(record.getMessage())
+
+
+@contextlib.contextmanager
+def printed_warnings() -> Iterator[None]:
+    """Lets what graphquant's packages warn of be printed as ``warning: ...``."""
+    printer = _Printer(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in _PACKAGES]
+    for logger in loggers:
+        logger.addHandler(printer)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(printer)

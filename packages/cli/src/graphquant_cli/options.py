@@ -1,0 +1,77 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="A frozen GraphDef (.pb, .pbtxt), the folder of a SavedModel, a Keras model (.keras, "
+        ".h5), or the .meta file of a checkpoint.",
+        show_default=False,
+    ),
+]
+OutputsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OP",
+        help="Name of an output op; repeat it for several. By default what the signature says, or "
+        "the ops that nothing takes.",
+        show_default=False,
+    ),
+]
+SignatureOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help='Signature of a SavedModel; by default "serving_default", or the only one.',
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SavePathOption = Annotated[
+    Path,
+    typer.Option(
+        metavar="PREFIX", help="Start of the names of the files to write.", show_default=False
+    ),
+]
+TargetOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Export target; `graphquant plugins` lists those that are installed.",
+        show_default=False,
+    ),
+]
+SkipLayersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skip-layer",
+        metavar="PATTERN",
+        help="Name or pattern of layers that stay float, such as 'block1/*'; repeatable.",
+        show_default=False,
+    ),
+]
+BatchSizeOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Samples that are run at once.")
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Samples for the model's inputs: .npz with an array for each input under its name, or "
+        ".npy for a model with one input.",
+        show_default=False,
+    ),
+]
+RecordOption = Annotated[
+    Path,
+    typer.Option(metavar="RECORD", help="File of scales and offsets.", show_default=False),
+]

@@ -1,0 +1,154 @@
+"""`graphquant quantize` and `graphquant export`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from graphquant_export.mnn import read_mnn_layers
+from graphquant_export.record import read_record
+
+Run = Callable[..., Any]
+
+
+def _quantize(graphquant: Run, files: Any, *more: object) -> Any:
+    return graphquant(
+        "quantize", files.model, "--calibration", files.samples, "--output", "prob", *more
+    )
+
+
+def test_a_float_model_becomes_the_files_of_a_target(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """The integer graph computes nearly the same, and the record and every file are named."""
+    outcome = _quantize(graphquant, files, "--target", "ascend", "--save-path", tmp_path / "m")
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    paths = [line.split("wrote ")[1] for line in outcome.stdout.splitlines()]
+    names = ["m_record.txt", "m_quantized.pb", "m_deploy.pb"]
+    assert paths == [str(tmp_path / name) for name in names]
+    assert list(read_record(tmp_path / "m_record.txt")) == ["conv", "pool", "dense"]
+    found, expected = files.run(tmp_path / "m_quantized.pb"), files.run(files.model)
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert not np.array_equal(found, expected)
+
+
+def test_json_lists_what_was_written(graphquant: Run, files: Any, tmp_path: Path) -> None:
+    """--json is one document with the paths, the record and the layers; --skip-layer leaves out."""
+    outcome = _quantize(
+        graphquant, files, "--target", "ascend", "--save-path", tmp_path / "m",
+        "--activation", "min_max", "--skip-layer", "po*", "--json",
+    )  # fmt: skip
+    assert json.loads(outcome.stdout) == {
+        "paths": [str(tmp_path / "m_quantized.pb"), str(tmp_path / "m_deploy.pb")],
+        "record": str(tmp_path / "m_record.txt"),
+        "layers": ["conv", "dense"],
+    }
+
+
+def test_the_record_exports_again_to_the_same_files(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """`export` with the record that `quantize` wrote gives the same bytes."""
+    _quantize(graphquant, files, "--target", "ascend", "--save-path", tmp_path / "a")
+    outcome = graphquant(
+        "export", files.model, "--record", tmp_path / "a_record.txt", "--target", "ascend",
+        "--save-path", tmp_path / "b", "--output", "prob", "--calibration", files.samples,
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    assert (tmp_path / "a_quantized.pb").read_bytes() == (tmp_path / "b_quantized.pb").read_bytes()
+
+
+def test_weights_alone_are_quantised_by_mnns_converter(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """--weight-only takes no samples; the .mnn file holds weights of the bits that were asked."""
+    outcome = graphquant(
+        "quantize", files.model, "--weight-only", "--bits", 4, "--asymmetric", "--target", "mnn",
+        "--layer-bits", "dense=8", "--output", "prob", "--save-path", tmp_path / "m", "--json",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    bits = {layer["op_name"]: layer["bits"] for layer in json.loads(outcome.stdout)["layers"]}
+    assert bits == {"conv": 4, "dense__matmul_converted": 8}
+    stored = read_mnn_layers(tmp_path / "m.mnn")
+    assert {name: stored[name].weight.bits for name in bits} == bits
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--calibration is missing"),
+        (["--weight-only", "--calibration", "x.npy"], "--calibration (x.npy) is not used"),
+        (["--calibration", "x.npy", "--bits", "4"], "--bits is for --weight-only"),
+        (["--weight-only", "--bits", "9"], "bits (9)"),
+        (["--weight-only", "--layer-bits", "conv"], "--layer-bits (conv)"),
+        (["--calibration", "missing.npy"], "missing.npy"),
+        (["--calibration", "SAMPLES", "--activation", "ifrm"], 'did you mean "ifmr"?'),
+        (["--calibration", "SAMPLES", "--target", "ascent"], 'did you mean "ascend"?'),
+        (["--calibration", "SAMPLES", "--output", "probs"], 'did you mean "prob"?'),
+        (["--calibration", "SAMPLES", "--skip-layer", "cov"], 'did you mean "conv"?'),
+        (["--calibration", "SAMPLES", "--save-path", "SAMPLES/m"], "not a directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_is_wrong_is_one_line_and_writes_nothing(
+    graphquant: Run, files: Any, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    """Exit code 2, one line that names the option and what is closest, and no file."""
+    given = [item.replace("SAMPLES", str(files.samples)) for item in arguments]
+    defaults = {"--target": "ascend", "--save-path": tmp_path / "m"}
+    more = [part for option in defaults.items() if option[0] not in given for part in option]
+    outcome = graphquant("quantize", files.model, *given, *more)
+    assert outcome.exit_code == 2
+    assert says in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_graphquant_wq_the_error_says_what_to_install(
+    graphquant: Run, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command starts without the package that only some of its options need."""
+    monkeypatch.setitem(sys.modules, "graphquant_wq", None)
+    outcome = graphquant(
+        "quantize", files.model, "--weight-only", "--target", "mnn", "--save-path", tmp_path / "m"
+    )
+    assert outcome.exit_code == 2
+    assert "pip install graphquant-wq" in outcome.stderr
+
+
+def test_a_saved_model_goes_through(graphquant: Run, tmp_path: Path) -> None:
+    """A SavedModel of TensorFlow 2 is quantised like a frozen graph."""
+
+    class Module(tf.Module):
+        """A dense layer."""
+
+        def __init__(self) -> None:
+            self.weight = tf.Variable(tf.random.stateless_normal([8, 3], [1, 2]), name="weight")
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, "x")], autograph=False)
+        def __call__(self, x: tf.Tensor) -> tf.Tensor:
+            return tf.nn.softmax(tf.matmul(x, self.weight, name="dense"))
+
+    tf.saved_model.save(Module(), str(tmp_path / "saved"))
+    np.savez(tmp_path / "samples.npz", x=np.random.default_rng(0).random((9, 8), np.float32))
+    outcome = graphquant(
+        "quantize", tmp_path / "saved", "--calibration", tmp_path / "samples.npz", "--target",
+        "ascend", "--save-path", tmp_path / "m", "--json",
+    )  # fmt: skip
+    assert json.loads(outcome.stdout)["layers"] == ["dense"]
+
+
+def test_without_a_terminal_there_is_no_progress(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """Nothing but the result reaches a pipe."""
+    outcome = _quantize(graphquant, files, "--target", "ascend", "--save-path", tmp_path / "m")
+    assert "\x1b" not in outcome.stdout + outcome.stderr
+    assert "calibrating" not in outcome.stdout + outcome.stderr
