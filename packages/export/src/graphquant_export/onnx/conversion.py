@@ -19,7 +19,7 @@ import tensorflow as tf
 from tf2onnx import optimizer, tfonnx
 from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
 
-from graphquant_core.exceptions import ModelFileError, UnsupportedLayerError
+from graphquant_core.exceptions import GraphQuantError, ModelFileError, UnsupportedLayerError
 from graphquant_export.frozen import GraphDefEditor
 from graphquant_export.node_def import const_node
 from graphquant_export.onnx.constants import Found, Tags
@@ -124,6 +124,8 @@ def convert(
             weights = _hide_weights(converted, tags)
             converted = optimizer.optimize_graph(converted, optimizers=_passes())
             model = converted.make_model("")
+    except GraphQuantError:
+        raise
     except _FAILURES as error:
         failures.check()
         raise ModelFileError(f"tf2onnx cannot convert the model: {error!r}") from error
