@@ -39,6 +39,8 @@ finally:
         ),
         ("quantize", "m.pb", "--target", "ascend", "--save-path", "m"),
         ("export", "m.pb", "--record", "missing.txt", "--target", "ascend", "--save-path", "m"),
+        ("verify", "--help"),
+        ("report", "--help"),
         ("config", "--help"),
         ("config", "check", "missing.json", "missing.pb"),
         ("record", "show", "missing.txt"),

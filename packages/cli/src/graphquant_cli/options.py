@@ -71,6 +71,21 @@ CalibrationOption = Annotated[
         show_default=False,
     ),
 ]
+SamplesOption = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        help="Samples to run: .npz with an array for each input under its name, or .npy for a "
+        "model with one input.",
+        show_default=False,
+    ),
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Class of each sample: .npy of integers.", show_default=False
+    ),
+]
 RecordOption = Annotated[
     Path,
     typer.Option(metavar="RECORD", help="File of scales and offsets.", show_default=False),

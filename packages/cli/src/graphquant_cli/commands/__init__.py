@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from graphquant_cli.commands import config, export, plan, quantize, record
+from graphquant_cli.commands import config, export, plan, quantize, record, report, verify
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -13,4 +13,6 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(config.app, name="config")
     app.command("quantize", epilog=quantize.EPILOG)(quantize.quantize)
     app.command("export", epilog=export.EPILOG)(export.export)
+    app.command("verify", epilog=verify.EPILOG)(verify.verify)
+    app.command("report", epilog=report.EPILOG)(report.report)
     app.add_typer(record.app, name="record")

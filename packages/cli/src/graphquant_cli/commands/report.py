@@ -1,0 +1,88 @@
+"""`graphquant report MODEL`: verifications of one or more targets as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphquant_cli.exit_codes import CHECK_FAILED
+from graphquant_cli.factors_file import read_factors
+from graphquant_cli.help_text import examples
+from graphquant_cli.options import (
+    BatchSizeOption,
+    JsonOption,
+    LabelsOption,
+    ModelArgument,
+    OutputsOption,
+    RecordOption,
+    SamplesOption,
+    SavePathOption,
+    SignatureOption,
+)
+from graphquant_cli.output import print_json, print_warning
+from graphquant_cli.verifying import verify_files
+
+EPILOG = examples(
+    "report frozen.pb --record record.txt --target onnx --target litert --save-path out/model "
+    "--samples images.npy --page report.html"
+)
+
+
+def report(
+    model: ModelArgument,
+    record: RecordOption,
+    target: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="Target that was exported; repeatable."),
+    ],
+    save_path: SavePathOption,
+    samples: SamplesOption,
+    page: Annotated[Path, typer.Option(metavar="FILE", help="Page to write.")] = Path(
+        "report.html"
+    ),
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Quantisation report",
+    labels: LabelsOption = None,
+    batch_size: BatchSizeOption = 32,
+    output: OutputsOption = None,
+    signature: SignatureOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a page about exported files: layers, ranges, errors and accuracy of each target.
+
+    The page opens from the disk; its data is written beside it as JSON. Exits with 1 when a
+    target is beyond the limits of `graphquant verify`.
+    """
+    from graphquant_core.registry import load_registry
+    from graphquant_export.inputs import load_model, load_samples
+
+    for name in target:
+        load_registry().exporter(name)
+    factors = read_factors(record)
+    loaded = load_model(model, output, signature)
+    from graphquant_core.exporter import ExportSource
+    from graphquant_export.report import write_report
+    from graphquant_export.verify import Limits
+
+    source = ExportSource(loaded.graph_def, loaded.outputs, factors)
+    feeds = load_samples(samples, loaded.inputs, "samples")
+    found = [
+        verify_files(
+            source, name, save_path, feeds, labels,
+            layers=True, limits=Limits(), batch_size=batch_size,
+        )
+        for name in target
+    ]  # fmt: skip
+    paths = write_report(page, found, source, feeds, title=title, batch_size=batch_size)
+    problems = {one.target: list(one.problems()) for one in found}
+    if as_json:
+        print_json({"paths": [str(path) for path in paths], "problems": problems})
+    else:
+        for path in paths:
+            typer.echo(f"wrote {path}")
+        for name, sentences in problems.items():
+            for sentence in sentences:
+                print_warning(f"{name}: {sentence}")
+    if not all(one.ok() for one in found):
+        raise typer.Exit(CHECK_FAILED)

@@ -1,0 +1,110 @@
+"""`graphquant verify` and `graphquant report`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from graphquant_export.record import Record, read_record, write_record
+
+Run = Callable[..., Any]
+
+
+@attrs.frozen
+class Exported:
+    """What `quantize` wrote, and labels that the float model gets right.
+
+    Attributes:
+        prefix: Start of the names of its files.
+        arguments: What every verification of it is given.
+    """
+
+    prefix: Path
+    arguments: tuple[object, ...]
+
+
+@pytest.fixture
+def exported(graphquant: Run, files: Any, tmp_path: Path) -> Exported:
+    prefix = tmp_path / "m"
+    options = (files.model, "--output", "prob", "--save-path", prefix)
+    done = graphquant("quantize", *options, "--target", "ascend", "--calibration", files.samples)
+    assert done.exit_code == 0, done.stderr
+    np.save(tmp_path / "labels.npy", files.run(files.model).argmax(axis=1))
+    record = ("--record", f"{prefix}_record.txt", "--samples", files.samples)
+    return Exported(prefix, (*options, *record))
+
+
+def test_what_was_exported_verifies(graphquant: Run, exported: Exported) -> None:
+    """0, a line for each output beside the integer reference, and the accuracy on the labels."""
+    labels = exported.prefix.with_name("labels.npy")
+    outcome = graphquant(
+        "verify", *exported.arguments, "--target", "ascend", "--labels", labels, "--layers"
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    rows = [line.split() for line in outcome.stdout.splitlines()]
+    assert ["prob", "integer", "reference", "100.00%", "0", "0"] in [row[:6] for row in rows]
+    assert [row[0] for row in rows if "int8" in row] == ["conv", "pool", "dense"]
+    assert 'accuracy of "prob": 100.00% simulated' in outcome.stdout
+    assert outcome.stdout.endswith("ascend: within the limits on 20 samples\n")
+
+
+def test_what_is_beyond_the_limits_is_exit_code_1(
+    graphquant: Run, exported: Exported, tmp_path: Path
+) -> None:
+    """Files that were made of another record differ: 1, and each problem is named."""
+    record = read_record(f"{exported.prefix}_record.txt")
+    doubled = attrs.evolve(record["conv"], scale_d=2 * record["conv"].scale_d)
+    write_record(tmp_path / "other.txt", Record({**record, "conv": doubled}))
+    outcome = graphquant(
+        "verify", *exported.arguments, "--record", tmp_path / "other.txt", "--target", "ascend",
+        "--mean", "0.01", "--json",
+    )  # fmt: skip
+    assert outcome.exit_code == 1, outcome.stderr
+    found = json.loads(outcome.stdout)
+    assert found["ok"] is False
+    assert found["problems"]
+
+
+def test_weights_alone_are_verified_with_their_parameters(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """The .json beside the model stands for the record."""
+    prefix = tmp_path / "w"
+    done = graphquant(
+        "quantize", files.model, "--weight-only", "--bits", 4, "--target", "mnn", "--output",
+        "prob", "--save-path", prefix,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    outcome = graphquant(
+        "verify", f"{prefix}.pb", "--record", f"{prefix}.json", "--target", "mnn", "--save-path",
+        prefix, "--samples", files.samples, "--output", "prob", "--json",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["outputs"][0]["simulation"]["agreement"] == 1.0
+
+
+def test_a_missing_artifact_is_exit_code_2(graphquant: Run, exported: Exported) -> None:
+    """A file that isn't there is named."""
+    outcome = graphquant(
+        "verify", *exported.arguments, "--target", "ascend", "--save-path", "none/such"
+    )
+    assert outcome.exit_code == 2
+    assert "none/such_quantized.pb" in outcome.stderr
+
+
+def test_report_writes_a_page_and_its_data(
+    graphquant: Run, exported: Exported, tmp_path: Path
+) -> None:
+    """The page and the JSON beside it hold every layer."""
+    page = tmp_path / "page.html"
+    outcome = graphquant("report", *exported.arguments, "--target", "ascend", "--page", page)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stdout == f"wrote {page}\nwrote {page.with_suffix('.json')}\n"
+    for path in (page, page.with_suffix(".json")):
+        assert "dense" in path.read_text()
