@@ -62,8 +62,10 @@ def _types(file: LiteRtFile, operator: FileOperator) -> tuple[str, str | None]:
 
 
 def _execution(activation: str, weight: str | None) -> tuple[str, str | None]:
+    if weight is not None and weight not in INTEGERS:
+        return "float", f"its weight is {weight}"
     if activation in INTEGERS:
         return weight or activation, None
-    if weight in INTEGERS:
-        return f"{weight} weights", "it computes in float, with the weight dequantised"
-    return "float", "it takes float"
+    if weight is None:
+        return "float", f"it takes {activation}"
+    return f"{weight} weights", "it computes in float, with the weight dequantised"

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
+from graphquant_export.frozen import check_outputs
 from graphquant_export.litert.artifact import LiteRtArtifact, model_path
-from graphquant_export.litert.conversion_graph import ConversionGraph, conversion_graph
-from graphquant_export.litert.convert import convert
-from graphquant_export.litert.emit import emit
-from graphquant_export.litert.float_graph import FloatGraph, read_float_graph
-from graphquant_export.litert.grids import Grids, Ranges
-from graphquant_export.litert.integer_plan import IntegerPlan, plan_integers
-from graphquant_export.litert.kinds import (
-    AVERAGING,
-    MOVING,
-    RESCALING,
-    WEIGHT_PORTS,
-)
-from graphquant_export.litert.pooling import with_rescaling_pools
+from graphquant_export.litert.integer_model import integer_model
 from graphquant_export.litert.schema import model_bytes
-from graphquant_export.litert.stored_weight import StoredWeight
-from graphquant_export.litert.tensor_grid import TensorGrid
-from graphquant_export.litert.weights import StoredLayer, layer_names, store_layer
+from graphquant_export.litert.weight_only import checked_params, weight_only_model
+from graphquant_export.mnn import LayerParams
 from graphquant_export.record import Record
-from graphquant_export.simulation import SimulatedGraph, observe_ranges, simulate
+from graphquant_export.simulation import simulate
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +26,7 @@ logger = logging.getLogger(__name__)
 def export_litert(
     model: tf.compat.v1.GraphDef,
     outputs: Sequence[str],
-    record: Record,
+    record: Record | Iterable[LayerParams],
     save_path: str | os.PathLike[str],
     *,
     calibration: Mapping[str, npt.ArrayLike] | None = None,
@@ -48,8 +36,11 @@ def export_litert(
 
     Args:
         model: Frozen graph: the one that was trained, with its fake quantisers, or a float one.
+            With LayerParams, one whose weights lie on their grids.
         outputs: Names of the ops that are the model's outputs.
-        record: Scales and offsets of the layers.
+        record: Scales and offsets of the layers; or, when only weights are quantised, what
+            `WeightQuantizer.compress_params` returns: those layers compute in float, with weights
+            that are stored as int8, or as int4 with 4 bits or less.
         save_path: Start of the name of the file.
         calibration: A batch for each placeholder, by its name. An int8 layer needs the range of
             what it returns. Where a fake quantiser takes that, it is the range that was trained;
@@ -60,88 +51,19 @@ def export_litert(
     Raises:
         As `graphquant_export.ascend.export_ascend` and, for `calibration`, as `observe_ranges`.
         ModelFileError: TensorFlow's converter can't convert the model.
+        UnsupportedLayerError: A layer of LayerParams is not in the model, or has an asymmetric
+            grid.
+        RangeError: A weight of such a layer is not on its grid.
     """
     path = model_path(save_path)
-    simulated = simulate(model, outputs, record)
-    content = model_bytes(_integer_model(simulated, calibration, integer_io))
-    write_together([(path, content)])
+    kept = record if isinstance(record, Record) else checked_params(record)
+    if isinstance(kept, Record):
+        simulated = simulate(model, outputs, kept)
+        names = simulated.outputs
+        tables = integer_model(simulated, calibration, integer_io)
+    else:
+        names = check_outputs(model, outputs)
+        tables = weight_only_model(model, names, kept)
+    write_together([(path, model_bytes(tables))])
     logger.info("The model is saved in %s", path)
-    return LiteRtArtifact(path, ExportSource(model, simulated.outputs, record))
-
-
-def _integer_model(
-    simulated: SimulatedGraph, calibration: Mapping[str, npt.ArrayLike] | None, integer_io: bool
-) -> object:
-    results = [layer.result for layer in simulated.layers]
-    quantizers = {
-        layer.quantizer: TensorGrid(layer.scale_d, layer.offset_d) for layer in simulated.layers
-    }
-    prepared = conversion_graph(simulated.graph_def, simulated.outputs, results, quantizers)
-    graph = read_float_graph(convert(prepared), prepared)
-    found = (store_layer(graph, layer) for layer in simulated.layers)
-    layers = [layer for layer in found if layer is not None]
-    ranges = None if calibration is None else _ranges(prepared, graph, calibration)
-    grids = Grids(graph, quantizers, ranges)
-    graph, pools = with_rescaling_pools(graph, grids, layers)
-    activations = {layer.op: quantizers[layer.layer.quantizer] for layer in layers}
-    plan = plan_integers(graph, grids, activations, integer_io)
-    _warn_of_float_layers(simulated, graph, layers, plan, calibration is not None)
-    weights = {
-        layer.op: _stored_weight(graph, layer) for layer in layers if layer.codes is not None
-    }
-    names = layer_names(graph, simulated.graph_def)
-    return emit(graph, grids, plan, weights | pools, names, simulated.outputs, integer_io)
-
-
-def _ranges(
-    prepared: ConversionGraph, graph: FloatGraph, calibration: Mapping[str, npt.ArrayLike]
-) -> Ranges:
-    """Ranges of what an int8 operator may take or return."""
-    kinds = MOVING | AVERAGING | RESCALING | WEIGHT_PORTS.keys()
-    tensors: dict[str, None] = {}
-    for op in graph.ops:
-        if op.kind in kinds:
-            edges = [edge.tensor for edge in op.inputs if graph.is_activation(edge)]
-            for tensor in (*edges, *op.outputs):
-                if tensor in graph.names:
-                    tensors[graph.names[tensor]] = None
-    return observe_ranges(prepared.model, list(tensors), calibration)
-
-
-def _stored_weight(graph: FloatGraph, stored: StoredLayer) -> StoredWeight:
-    layer = stored.layer
-    assert stored.codes is not None
-    assert layer.weight_scale is not None
-    return StoredWeight(
-        layer.name,
-        stored.codes,
-        layer.weight_scale,
-        WEIGHT_PORTS[graph.ops[stored.op].kind].channel_axis,
-        bias=stored.bias,
-        bias_scale=layer.scale,
-    )
-
-
-def _warn_of_float_layers(
-    simulated: SimulatedGraph,
-    graph: FloatGraph,
-    layers: Sequence[StoredLayer],
-    plan: IntegerPlan,
-    calibrated: bool,
-) -> None:
-    operators = {layer.layer.name: layer.op for layer in layers}
-    for layer in simulated.layers:
-        if layer.name not in operators:
-            logger.warning(
-                'layer "%s" computes in float: LiteRT has no int8 operator for %s',
-                layer.name,
-                layer.op_type,
-            )
-        elif graph.ops[operators[layer.name]].outputs[0] not in plan.values:
-            reason = (
-                "what it returns has no grid"
-                if calibrated
-                else "no fake quantiser takes what it returns; give calibration= a batch that "
-                "shows its range"
-            )
-            logger.warning('layer "%s" computes in float: %s', layer.name, reason)
+    return LiteRtArtifact(path, ExportSource(model, names, kept))

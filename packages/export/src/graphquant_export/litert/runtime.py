@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphquant_core.exceptions import OutputNotFoundError
+from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes
 from graphquant_core.graph import GraphView, plan_graph
-from graphquant_core.layer import Layer
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
 from graphquant_export.channels_last import TO_NCHW
@@ -22,6 +22,8 @@ from graphquant_export.litert.artifact import LiteRtArtifact
 from graphquant_export.litert.executions import find_operator, layer_execution
 from graphquant_export.litert.file import LiteRtFile
 from graphquant_export.litert.interpreter import check_installed, invoke
+from graphquant_export.record import Record
+from graphquant_export.simulation import simulate
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +45,11 @@ class LiteRtRuntime:
         source = artifact.source
         pruned = GraphDefEditor(source.model).graph_def(source.outputs)
         self._view = GraphView(import_frozen(pruned))
+        self._plan = plan_graph(self._view.graph, view=self._view)
+        self._channels_first = {
+            layer.name for layer in self._plan.layers if layer.data_format == "NCHW"
+        }
+        self._joined = _joined_results(source)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Value of each of `outputs`, float32 where it is quantised.
@@ -76,21 +83,19 @@ class LiteRtRuntime:
         Raises:
             ConfigError, RangeError, NonFiniteError: `feeds` don't fit the placeholders.
         """
-        tensors: dict[str, tuple[Layer, int]] = {}
-        for layer in plan_graph(self._view.graph, view=self._view).layers:
-            operator = find_operator(self._file, layer.name, self._results(layer.name))
+        tensors: dict[str, int] = {}
+        for row in self._plan.rows:
+            operator = find_operator(self._file, row.name, self._results(row.name))
             if operator is not None:
-                tensors[layer.name] = layer, operator.outputs[0]
-        content = self._file.with_outputs([tensor for _, tensor in tensors.values()])
+                joined = self._file.find(self._joined.get(row.name, ""))
+                tensors[row.name] = operator.outputs[0] if joined is None else joined
+        content = self._file.with_outputs(list(dict.fromkeys(tensors.values())))
         found = invoke(content, self._inputs(feeds))
-        return {
-            name: self._layer_output(layer, tensor, found[tensor])
-            for name, (layer, tensor) in tensors.items()
-        }
+        return {name: self._layer_output(name, t, found[t]) for name, t in tensors.items()}
 
-    def _layer_output(self, layer: Layer, tensor: int, stored: Array) -> LayerOutput:
+    def _layer_output(self, layer: str, tensor: int, stored: Array) -> LayerOutput:
         value = self._file.dequantized(tensor, stored)
-        if layer.data_format == "NCHW" and value.ndim == len(TO_NCHW):
+        if layer in self._channels_first and value.ndim == len(TO_NCHW):
             # The operators of LiteRT have the channels last.
             value = value.transpose(TO_NCHW)
         return LayerOutput(names.node_name(self._file.name(tensor)), value, self._step(tensor))
@@ -98,8 +103,7 @@ class LiteRtRuntime:
     def executions(self) -> tuple[LayerExecution, ...]:
         """How each layer of the plan is computed, read from the file."""
         return tuple(
-            layer_execution(self._file, row, self._results(row.name))
-            for row in plan_graph(self._view.graph, view=self._view).rows
+            layer_execution(self._file, row, self._results(row.name)) for row in self._plan.rows
         )
 
     def _results(self, layer: str) -> tuple[str, ...]:
@@ -123,8 +127,26 @@ class LiteRtRuntime:
             )
         return known[tensor_name(name)]
 
+    def _ends(self, tensor: int) -> tuple[float, float]:
+        codes = np.array([-128, 127], np.int8)
+        low, high = self._file.dequantized(tensor, codes)
+        return float(low), float(high)
+
     def _step(self, tensor: int) -> float | None:
         grid = self._file.grid(tensor)
         return (
             float(grid[0][0]) if grid is not None and self._file.dtype(tensor) == "int8" else None
         )
+
+
+def _joined_results(source: ExportSource) -> dict[str, str]:
+    """The Concat that has the result of each member of a group, by the name of the member."""
+    if not isinstance(source.record, Record):
+        return {}
+    simulated = simulate(source.model, source.outputs, source.record)
+    types = {node.name: node.op for node in simulated.graph_def.node}
+    return {
+        layer.name: layer.result
+        for layer in simulated.layers
+        if types[layer.result] in ("Concat", "ConcatV2")
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
@@ -43,7 +44,7 @@ def read_model(content: bytes, argument: str = "model") -> Any:
         raise ModelFileError(f"{argument} is not a .tflite file")
     try:
         return schema.ModelT.InitFromPackedBuf(content, 0)
-    except (IndexError, ValueError, TypeError, AttributeError) as error:
+    except (IndexError, ValueError, TypeError, AttributeError, struct.error) as error:
         raise ModelFileError(f"{argument} is a broken .tflite file: {error}") from error
 
 

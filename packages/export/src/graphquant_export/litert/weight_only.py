@@ -1,0 +1,149 @@
+"""Weight-only models: int8 or int4 weights with DEQUANTIZE, everything else float."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from graphquant_core.exceptions import RangeError, RecordError, UnsupportedLayerError
+from graphquant_core.graph import GraphView
+from graphquant_core.layer import Layer
+from graphquant_core.suggestions import closest
+from graphquant_export.frozen import GraphDefEditor, import_frozen
+from graphquant_export.litert.conversion_graph import conversion_graph
+from graphquant_export.litert.convert import convert
+from graphquant_export.litert.emit import emit
+from graphquant_export.litert.float_graph import FloatGraph, read_float_graph
+from graphquant_export.litert.grids import Grids
+from graphquant_export.litert.integer_plan import IntegerPlan
+from graphquant_export.litert.kinds import WEIGHT_PORTS
+from graphquant_export.litert.stored_weight import INT4_BITS, StoredWeight
+from graphquant_export.litert.weights import KINDS, layer_names
+from graphquant_export.mnn import LayerParams, mnn_grouping, mnn_quantize
+from graphquant_export.mnn.codes import SMALLEST_SCALE
+from graphquant_export.mnn.layers import plan_for_mnn
+from graphquant_export.mnn.op_names import mnn_op_names
+
+logger = logging.getLogger(__name__)
+
+ON_GRID = 1e-3
+"""How far from its grid, in steps, a weight may lie: float32 rounding stays below."""
+
+
+def weight_only_model(
+    model: tf.compat.v1.GraphDef, outputs: Sequence[str], params: Sequence[LayerParams]
+) -> Any:
+    """The ``ModelT`` of `model` with the weights of `params` as integers.
+
+    The scale of an output channel is max|w| / (2^(bits-1) - 1), which is that of the grid that the
+    frozen weights lie on, times the factor of a batch norm that is folded into them.
+
+    Raises:
+        UnsupportedLayerError: A layer is not in the model.
+        RangeError: A weight is not on its grid; names the layer.
+    """
+    pruned = GraphDefEditor(model).graph_def(outputs)
+    wanted = _layers(import_frozen(pruned), params)
+    prepared = conversion_graph(pruned, outputs, [], [])
+    graph = read_float_graph(convert(prepared), prepared)
+    weights: dict[int, StoredWeight] = {}
+    for layer, entry in wanted.items():
+        index = _operator(graph, layer)
+        stored = None if index is None else _stored(graph, index, layer, entry)
+        if index is None or stored is None:
+            logger.warning(
+                'layer "%s" (%s) keeps a float weight: its groups are not the output channels of '
+                "a LiteRT operator",
+                layer.name,
+                layer.op_type,
+            )
+        else:
+            weights[index] = stored
+    plan = IntegerPlan({}, {})
+    names = layer_names(graph, pruned)
+    return emit(graph, Grids(graph, {}, None), plan, weights, names, outputs, False)
+
+
+def checked_params(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
+    """`params`, each of which LiteRT has weights for.
+
+    Raises:
+        RecordError: They hold something else than LayerParams, or nothing.
+        UnsupportedLayerError: The grid of a layer is asymmetric.
+    """
+    layers = tuple(params) if isinstance(params, Iterable) else (params,)
+    for layer in layers:
+        if not isinstance(layer, LayerParams):
+            raise RecordError(
+                f"record ({type(layer).__name__}) must be a Record, or hold LayerParams as "
+                "WeightQuantizer.compress_params() returns them"
+            )
+        if layer.asymmetric:
+            raise UnsupportedLayerError(
+                f'layer "{layer.op_name}" has an asymmetric grid, whose zero point is no integer '
+                "as LiteRT needs it: quantise with WeightQuantizer(asymmetric=False)"
+            )
+    if not layers:
+        raise RecordError("record () holds no layer: give WeightQuantizer.compress_params()")
+    return layers
+
+
+def _layers(graph: tf.Graph, params: Sequence[LayerParams]) -> dict[Layer, LayerParams]:
+    """The entry of each layer that `params` name as MNN calls it."""
+    view = GraphView(graph)
+    found: dict[str, Layer] = {}
+    for layer in plan_for_mnn(graph, view=view).layers:
+        found |= dict.fromkeys(mnn_op_names(view, layer), layer)
+    layers: dict[Layer, LayerParams] = {}
+    for entry in params:
+        if entry.op_name not in found:
+            raise UnsupportedLayerError(
+                f'layer "{entry.op_name}" of the compression parameters is not in the frozen graph'
+                f"{closest(entry.op_name, found)}"
+            )
+        layers[found[entry.op_name]] = entry
+    return layers
+
+
+def _operator(graph: FloatGraph, layer: Layer) -> int | None:
+    for index, op in enumerate(graph.ops):
+        if op.kind in KINDS[layer.op_type] and layer.name in op.nodes:
+            return index
+    return None
+
+
+def _stored(graph: FloatGraph, index: int, layer: Layer, entry: LayerParams) -> StoredWeight | None:
+    """The weight as integers; ``None`` when it lies on another kind of grid.
+
+    Raises:
+        RangeError: It lies on none, although its groups are the channels of the operator.
+    """
+    ports = WEIGHT_PORTS[graph.ops[index].kind]
+    weight = graph.constant(graph.ops[index].inputs[ports.weight].tensor)
+    if weight is None:
+        return None
+    moved = np.moveaxis(weight, ports.channel_axis, 0)
+    rows = moved.reshape(len(moved), -1)
+    quantized = mnn_quantize(rows, entry.bits, asymmetric=False)
+    live = quantized.scale > SMALLEST_SCALE
+    off = np.abs(quantized.values() - rows) > ON_GRID * quantized.scale[:, None]
+    if off[live].any():
+        if not mnn_grouping(layer, entry.block_size).axes:
+            return None
+        raise RangeError(
+            f'layer "{layer.name}": {np.count_nonzero(off[live])} of {rows.size} weights are not '
+            f"on the grid of {entry.bits} bits that is derived from them; strip_wq_ops() before "
+            "freezing puts them there"
+        )
+    codes = np.moveaxis(quantized.codes.reshape(moved.shape), 0, ports.channel_axis)
+    return StoredWeight(
+        layer.name,
+        np.ascontiguousarray(codes),
+        np.where(live, quantized.scale, np.float32(1)),
+        ports.channel_axis,
+        bits=INT4_BITS if entry.bits <= INT4_BITS else 8,
+    )
