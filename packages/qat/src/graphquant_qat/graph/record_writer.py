@@ -13,6 +13,7 @@ import tensorflow as tf
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.replica import shared_name
 from graphquant_qat.graph.batch_norm_factor import ScaleVector, folded_scales
+from graphquant_qat.graph.crossed_clips import warn_of_crossed_clips
 from graphquant_qat.graph.insert import QuantizedLayer
 
 v1 = tf.compat.v1
@@ -23,8 +24,11 @@ def write_record_op(
 ) -> tf.Tensor:
     """A string tensor [] whose evaluation writes the record to `record_file` and returns it.
 
-    Evaluating it fails with InvalidArgumentError, which names the layers, when a range has never
-    seen data or a factor isn't finite. Nothing is written then.
+    Evaluating it fails with InvalidArgumentError, which names the layer, when a range has never
+    seen data or a factor isn't finite. Nothing is written then. A session can raise no error of
+    ours, and TensorFlow has no op that renames a file: an interruption while the record is being
+    written leaves a part of it, which `save_quant_retrain_model` refuses, because layers are
+    missing that were trained.
     """
     with (
         graph.as_default(),
@@ -48,6 +52,7 @@ def _record_text(layers: Sequence[QuantizedLayer], view: GraphView) -> tf.Tensor
     checks = [
         _check_calibrated(layers, names, view),
         _check_finite(names, scale_d, scale_w, owners),
+        warn_of_crossed_clips(dict(zip(names, layers, strict=True)), view),
     ]
     with tf.control_dependencies(checks):
         quoted = [name.replace("\\", "\\\\").replace('"', '\\"') for name in names]
@@ -94,22 +99,31 @@ def _check_calibrated(
     if not flags:
         return tf.no_op()
     message = "was never calibrated: train on data before the record is written"
-    return _assert_all(tf.stack(flags), tf.constant(owners), message)
+    return _assert_all(tf.stack(flags), [f'layer "{name}"' for name in owners], message)
 
 
 def _check_finite(
     names: Sequence[str], scale_d: tf.Tensor, scale_w: ScaleVector, owners: np.ndarray
 ) -> tf.Operation:
     finite = tf.math.is_finite(tf.concat([scale_d, scale_w.values], 0))
-    labels = tf.constant([*names, *(names[index] for index in owners)])
-    message = "has a scale that is not finite: its weights or its range hold NaN or infinity"
-    return _assert_all(finite, labels, message)
+    channels = [np.arange(np.count_nonzero(owners == index)) for index in range(len(names))]
+    weights = [
+        f'weight of layer "{name}", channel {channel},'
+        for name, numbers in zip(names, channels, strict=True)
+        for channel in numbers
+    ]
+    subjects = [*(f'activation of layer "{name}"' for name in names), *weights]
+    message = "has a scale that is not finite: the weights or the range hold NaN or infinity"
+    return _assert_all(finite, subjects, message)
 
 
-def _assert_all(holds: tf.Tensor, names: tf.Tensor, message: str) -> tf.Operation:
-    """Fails with the first name for which `holds` is false."""
-    failed = tf.boolean_mask(names, tf.logical_not(holds))
-    label = tf.strings.join(['layer "', tf.strings.reduce_join(failed[:1]), '" ', message])
+def _assert_all(holds: tf.Tensor, subjects: Sequence[str], message: str) -> tf.Operation:
+    """Fails with the first subject for which `holds` is false, and how many there are."""
+    failed = tf.boolean_mask(tf.constant(subjects), tf.logical_not(holds))
+    count = tf.strings.as_string(tf.size(failed))
+    total = f" of {len(subjects)} are wrong)"
+    first = tf.strings.reduce_join(failed[:1])
+    label = tf.strings.join([first, f" {message} (", count, total])
     return tf.debugging.Assert(tf.reduce_all(holds), [label])
 
 

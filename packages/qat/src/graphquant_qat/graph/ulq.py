@@ -10,6 +10,9 @@ from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 from graphquant_qat.graph import functions, gradients
 from graphquant_qat.graph.variables import stored
 
+CLIP_MAX, CLIP_MIN = "ULQ_clip_max", "ULQ_clip_min"
+"""Names of the trained variables, below the key of the layer."""
+
 
 def build_ulq(values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     """`values` by FakeQuantWithMinMaxVars over [min(clip_min, 0), max(clip_max, 0+)].
@@ -30,13 +33,13 @@ def build_ulq(values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     clip_max, clip_min = options.get("clip_max"), options.get("clip_min")
     searched = clip_max is None or clip_min is None
     batches = int(options.get("batch_num", 1)) if searched else 0
-    high = stored(request.key, "ULQ_clip_max", 1.0 if clip_max is None else clip_max)
+    high = stored(request.key, CLIP_MAX, 1.0 if clip_max is None else clip_max)
     fixed_min = bool(options.get("fixed_min"))
     if fixed_min:
         with tf.control_dependencies(None):
             low = tf.constant(0.0, name="clip_min")
     else:
-        low = stored(request.key, "ULQ_clip_min", -1.0 if clip_min is None else clip_min)
+        low = stored(request.key, CLIP_MIN, -1.0 if clip_min is None else clip_min)
     if searched:
         seen = stored(request.key, "ULQ_batches", 0, trainable=False)
         function = functions.searched_range(grid.levels, batches, fixed_min)
