@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import RangeError, RecordError
 from graphquant_core.exporter import ExportSource
-from graphquant_core.files import check_writable, write_together
+from graphquant_core.files import check_writable, read_bytes, write_together
 from graphquant_export.frozen import GraphDefEditor, check_outputs
 from graphquant_export.mnn.command import ConverterCommand
 from graphquant_export.mnn.compress_params import LayerParams, identity_of, save_compress_params
@@ -80,8 +80,7 @@ def export_mnn(
     """
     layers = _checked(params)
     names = check_outputs(model, outputs)
-    stem = os.fspath(save_path)
-    finals = [Path(f"{stem}{ending}") for ending in (".mnn", ".pb", ".json")]
+    finals = artifact_paths(save_path)
     for path in finals:
         check_writable(path, "save_path")
     frozen = GraphDefEditor(model).graph_def(names)
@@ -101,6 +100,35 @@ def export_mnn(
     mnn, pb, json = finals
     source = ExportSource(model, tuple(names), layers)
     return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json), source)
+
+
+def open_mnn(save_path: str | os.PathLike[str], source: ExportSource) -> MnnArtifact:
+    """The artifact that `export_mnn` wrote for `save_path`.
+
+    Args:
+        save_path: What the export was given.
+        source: What it was made of.
+
+    Raises:
+        ModelFileError: A file is missing or broken.
+        UnsupportedLayerError: A layer of the source's parameters isn't in the model.
+        RangeError: A stored weight is another than the frozen one; names the layer.
+    """
+    mnn, pb, json = artifact_paths(save_path)
+    for path in (mnn, pb, json):
+        read_bytes(path, "save_path")
+    layers = _checked(source.record)
+    frozen = GraphDefEditor(source.model).graph_def(source.outputs)
+    compared = compare_weights(frozen, mnn, layers)
+    _check_stored(compared)
+    return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json), source)
+
+
+def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
+    """``<save_path>.mnn``, ``<save_path>.pb`` and ``<save_path>.json``."""
+    stem = os.fspath(save_path)
+    mnn, pb, params = (Path(f"{stem}{ending}") for ending in (".mnn", ".pb", ".json"))
+    return mnn, pb, params
 
 
 def _checked(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import attrs
 import tensorflow as tf
 
+from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.control_flow import control_flow_context
 from graphquant_core.handler import LayerHandler, full_shape, text_attribute
@@ -37,6 +38,29 @@ def plan_for_mnn(
     return Plan(tuple(row for row in plan.rows if isinstance(row, Skip) or row.weight_source))
 
 
+def check_convertible(graph: tf.Graph) -> None:
+    """Refuses a graph that MNN's converter would make a wrong model of, without a word.
+
+    Raises:
+        UnsupportedLayerError: Names the layer, and what would be right.
+    """
+    for op in graph.get_operations():
+        if op.type in QUANTIZED_TYPES and (wrong := converted_wrongly(op)):
+            raise UnsupportedLayerError(f'layer "{op.name}" ({op.type}) has {wrong}')
+
+
+def converted_wrongly(op: tf.Operation) -> str | None:
+    """What of `op`, of one of the `QUANTIZED_TYPES`, MNN's converter takes for something else."""
+    if op.type == "MatMul":
+        wrong = "transpose_a (True): MNN's converter makes a wrong model of it"
+        return wrong if op.get_attr("transpose_a") else None
+    if text_attribute(op, "data_format") == "NCHW":
+        return "data_format (NCHW): MNN's converter makes a wrong model of it; use NHWC"
+    if text_attribute(op, "padding") == "EXPLICIT":
+        return "padding (EXPLICIT): MNN's converter takes it for SAME; use tf.pad and padding VALID"
+    return None
+
+
 class _MnnHandler:
     """What `handler` says, as far as MNN's converter follows it."""
 
@@ -60,10 +84,8 @@ class _MatMulHandler:
     op_types = frozenset({"MatMul"})
 
     def describe(self, op: tf.Operation) -> Layer | Skip:
-        if op.get_attr("transpose_a"):
-            return Skip(
-                op.name, op.type, "transpose_a (True): MNN's converter makes a wrong model of it"
-            )
+        if wrong := converted_wrongly(op):
+            return Skip(op.name, op.type, wrong)
         shape = full_shape(op.inputs[1])
         if shape is None:
             return Skip(op.name, op.type, "the shape of its second input is not static")
@@ -87,10 +109,8 @@ def _limit(op: tf.Operation, layer: Layer) -> str | None:
         return "it is inside a while loop or a cond, which MNN's converter does not take"
     if op.type == "MatMul":
         return None
-    if layer.data_format == "NCHW":
-        return "data_format (NCHW): MNN's converter makes a wrong model of it; use NHWC"
-    if text_attribute(op, "padding") == "EXPLICIT":
-        return "padding (EXPLICIT): MNN's converter takes it for SAME; use tf.pad and padding VALID"
+    if wrong := converted_wrongly(op):
+        return wrong
     shape = layer.weight_shape or ()
     if op.type == "DepthwiseConv2dNative" and shape[3] != 1:
         return f"channel multiplier ({shape[3]}): MNN leaves depthwise weights float unless it is 1"

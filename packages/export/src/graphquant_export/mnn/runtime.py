@@ -25,9 +25,11 @@ import numpy as np
 import MNN
 model, given, written, *outputs = sys.argv[1:]
 TF, CAFFE = MNN.Tensor_DimensionType_Tensorflow, MNN.Tensor_DimensionType_Caffe
+RESIZE_DEFER = 7
 TYPES = {"f": MNN.Halide_Type_Float, "i": MNN.Halide_Type_Int, "u": MNN.Halide_Type_Uint8}
 inputs = np.load(given)
 net = MNN.Interpreter(model)
+net.setSessionMode(RESIZE_DEFER)
 session = net.createSession({"saveTensors": tuple(outputs)})
 for name in inputs.files:
     net.resizeTensor(net.getSessionInput(session, name), inputs[name].shape)

@@ -38,6 +38,8 @@ def observe_ranges(
     feeds = checked_feeds(graph, calibration, "calibration")
     fetches = [name if ":" in name else f"{name}:0" for name in tensors]
     config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
+    # It would fuse a LeakyRelu with a BiasAdd that is fetched, too, and then not find the BiasAdd.
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
     with v1.Session(graph=graph, config=config) as session:
         values = session.run(fetches, feeds)
     ranges = {}

@@ -1,0 +1,91 @@
+"""Where a tensor's values go without being computed with, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import attrs
+import tensorflow as tf
+
+from graphquant_core.graph import GraphView
+
+MOVING_TYPES = frozenset(
+    {
+        *("BatchToSpaceND", "Concat", "ConcatV2", "DepthToSpace", "ExpandDims", "Gather"),
+        *("GatherV2", "Identity", "MirrorPad", "Pack", "Pad", "Reshape", "Slice", "SpaceToBatchND"),
+        *("SpaceToDepth", "Split", "SplitV", "Squeeze", "StridedSlice", "Tile", "Transpose"),
+        *("Unpack",),
+    }
+)
+"""Ops whose result holds values of their input, and zeros, which lie on every grid."""
+
+MONOTONE_TYPES = frozenset({"MaxPool", "Relu"})
+"""Ops that give the same whether their input or their result is put on a grid."""
+
+SPREADING_TYPES = frozenset(
+    {
+        *MOVING_TYPES,
+        *("AvgPool", "CropAndResize", "LeakyRelu", "MaxPool", "Relu", "Relu6"),
+        *("ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor"),
+    }
+)
+"""Ops through which MNN's runtime spreads the grid of one tensor to another without one.
+
+Source: Pipeline.cpp of MNN 3.6.1 (what these ops become there).
+"""
+
+INEXACT_TYPES = SPREADING_TYPES - MOVING_TYPES - {"Relu"}
+"""Those among them that return something else with int8 than with floats."""
+
+
+@attrs.frozen
+class Takers:
+    """Who takes the values of a tensor.
+
+    Attributes:
+        quantizers: Names of the fake quantisers, in the order in which they are reached.
+        floats: Names of what takes the values as floats; an output of the model is its own.
+    """
+
+    quantizers: tuple[str, ...]
+    floats: tuple[str, ...]
+
+
+def find_takers(
+    view: GraphView, start: tf.Tensor, outputs: Collection[str], quantizers: Collection[str]
+) -> Takers:
+    """Who takes `start`, as it is or moved about.
+
+    Args:
+        view: View of the simulation.
+        start: The tensor.
+        outputs: Names of the outputs of the model.
+        quantizers: Names of the fake quantisers of the activations.
+    """
+    found: dict[str, None] = {}
+    floats: dict[str, None] = {}
+    waiting, seen = [start], {start.name}
+    while waiting:
+        tensor = waiting.pop(0)
+        if tensor.op.name in outputs:
+            floats[tensor.op.name] = None
+        for op, _ in view.consumers(tensor):
+            if op.name in quantizers:
+                found[op.name] = None
+            elif op.type in MOVING_TYPES or op.type in MONOTONE_TYPES:
+                moved = [t for t in op.outputs if t.name not in seen]
+                seen.update(t.name for t in moved)
+                waiting.extend(moved)
+            else:
+                floats[op.name] = None
+    return Takers(tuple(found), tuple(floats))
+
+
+def is_never_negative(tensor: tf.Tensor) -> bool:
+    """Whether the op that makes `tensor` says that it has no negative value."""
+    while tensor.op.type in SPREADING_TYPES and tensor.op.type not in ("Relu", "Relu6"):
+        floats = [t for t in tensor.op.inputs if t.dtype == tf.float32]
+        if len(floats) != 1 or tensor.op.type in ("LeakyRelu", "ResizeBicubic"):
+            return False
+        tensor = floats[0]
+    return tensor.op.type in ("Abs", "Relu", "Relu6", "Sigmoid", "Softmax")

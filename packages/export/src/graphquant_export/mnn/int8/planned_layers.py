@@ -1,0 +1,145 @@
+"""What each layer of a record becomes in an MNN model, and on which grids its activations lie."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import attrs
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.graph import GraphView
+from graphquant_core.grid import Grid
+from graphquant_core.layer import Layer, Skip
+from graphquant_core.plan import Plan
+from graphquant_core.quantize import affine_params
+from graphquant_export.mnn.int8.activation_grid import ActivationGrid
+from graphquant_export.mnn.int8.moved_values import Takers, find_takers
+from graphquant_export.mnn.op_names import op_with_activation
+from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, observe_ranges
+
+logger = logging.getLogger(__name__)
+
+INT8, WEIGHTS, FLOAT = "int8", "int8 weights", "float"
+_GRID = Grid(8, narrow=False)
+UNCALIBRATED = (
+    "what takes its result needs the range of it, which the record does not hold: give "
+    "calibration to export"
+)
+_REASONS = {
+    "Conv2DBackpropInput": "MNN quantises the weight of a transposed convolution only",
+    "AvgPool": "MNN averages in float; what comes in is on the grid when it comes from an int8 "
+    "layer",
+}
+
+
+@attrs.frozen(eq=False)
+class PlannedLayer:
+    """One layer of the record.
+
+    Attributes:
+        simulated: The layer in the simulation.
+        layer: Its description; ``None`` when MNN doesn't quantise such a layer.
+        execution: ``"int8"``, ``"int8 weights"`` or ``"float"``.
+        result: Name of the op with the layer's result as MNN returns it, a merged bias and
+            activation function included.
+        input: Grid of what it takes, when its execution is int8.
+        output: Grid of `result`, when its execution is int8.
+        reason: Why it isn't int8, or what else a reader should know.
+    """
+
+    simulated: SimulatedLayer
+    layer: Layer | None
+    execution: str
+    result: str
+    input: ActivationGrid | None = None
+    output: ActivationGrid | None = None
+    reason: str | None = None
+
+
+def plan_layers(
+    simulated: SimulatedGraph,
+    view: GraphView,
+    plan: Plan,
+    calibration: Mapping[str, npt.ArrayLike] | None,
+) -> tuple[PlannedLayer, ...]:
+    """Every layer of the record, in the order of the simulation.
+
+    The grid of a result is that of the fake quantiser that takes it; where none does, it is
+    observed on `calibration`.
+
+    Args:
+        simulated: The simulation.
+        view: View of its graph.
+        plan: What MNN does with the ops of that graph.
+        calibration: A batch for each placeholder; without it a layer whose result no fake
+            quantiser takes computes with floats, and a warning names it.
+
+    Raises: as `observe_ranges`.
+    """
+    planned = [describe_layer(view, plan, layer) for layer in simulated.layers]
+    quantizers = {layer.quantizer: _input_grid(layer) for layer in simulated.layers}
+    takers = {
+        layer.simulated.name: find_takers(
+            view, _tensor(view, layer.result), simulated.outputs, quantizers
+        )
+        for layer in planned
+        if layer.execution == INT8
+    }
+    unknown = [layer for layer in planned if _lacks_range(layer, takers)]
+    observed: dict[str, tuple[float, float]] = {}
+    if calibration is not None:
+        names = list(dict.fromkeys(layer.result for layer in unknown))
+        observed = observe_ranges(simulated.graph_def, names, calibration)
+    return tuple(_with_output(layer, takers, quantizers, observed) for layer in planned)
+
+
+def describe_layer(view: GraphView, plan: Plan, simulated: SimulatedLayer) -> PlannedLayer:
+    """What MNN can make of one layer, without the grid of its result."""
+    row = next((row for row in plan.rows if row.name == simulated.node), None)
+    if not isinstance(row, Layer):
+        reason = row.reason if isinstance(row, Skip) else None
+        if reason is None:
+            reason = _REASONS.get(simulated.op_type, f"MNN quantises no {simulated.op_type}")
+        return PlannedLayer(simulated, None, FLOAT, simulated.result, reason=reason)
+    result = op_with_activation(view, row).name
+    if row.op_type == "Conv2DBackpropInput":
+        return PlannedLayer(simulated, row, WEIGHTS, result, reason=_REASONS[row.op_type])
+    return PlannedLayer(simulated, row, INT8, result, _input_grid(simulated))
+
+
+def _with_output(
+    planned: PlannedLayer,
+    takers: Mapping[str, Takers],
+    quantizers: Mapping[str, ActivationGrid],
+    observed: Mapping[str, tuple[float, float]],
+) -> PlannedLayer:
+    if planned.execution != INT8:
+        return planned
+    found = takers[planned.simulated.name]
+    if found.quantizers:
+        # Where several fit, the widest: a narrower one saturates again where it is taken.
+        grid = max((quantizers[name] for name in found.quantizers), key=lambda grid: grid.scale)
+        others = found.floats
+        reason = f'its result reaches "{others[0]}" on the grid, too' if others else None
+        return attrs.evolve(planned, output=grid, reason=reason)
+    if planned.result in observed:
+        params = affine_params(*observed[planned.result], _GRID)
+        grid = ActivationGrid(float(params.scale), int(params.offset))
+        return attrs.evolve(planned, output=grid)
+    name = planned.simulated.name
+    logger.warning('layer "%s" computes with floats in MNN: %s', name, UNCALIBRATED)
+    return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
+
+
+def _lacks_range(planned: PlannedLayer, takers: Mapping[str, Takers]) -> bool:
+    return planned.execution == INT8 and not takers[planned.simulated.name].quantizers
+
+
+def _input_grid(simulated: SimulatedLayer) -> ActivationGrid:
+    return ActivationGrid(simulated.scale_d, simulated.offset_d)
+
+
+def _tensor(view: GraphView, name: str) -> tf.Tensor:
+    return view.graph.get_operation_by_name(name).outputs[0]

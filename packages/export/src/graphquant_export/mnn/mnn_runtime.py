@@ -1,0 +1,206 @@
+"""An exported MNN model in MNN's runtime, under the names of its TensorFlow graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.exceptions import ModelFileError
+from graphquant_core.graph import GraphView
+from graphquant_core.layer import Layer
+from graphquant_core.runtime import LayerExecution, LayerOutput
+from graphquant_core.suggestions import closest
+from graphquant_export.feeds import checked_feeds
+from graphquant_export.frozen import import_frozen, load_graph_def, tensor_name
+from graphquant_export.mnn.layers import plan_for_mnn
+from graphquant_export.mnn.model_file import MnnLayer, read_mnn_model
+from graphquant_export.mnn.op_names import mnn_op_names, op_with_activation
+from graphquant_export.mnn.runtime import run_mnn_model
+from graphquant_export.mnn.wheel import mnn_version
+
+_MOVED_TYPES = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "Transpose"})
+
+
+@attrs.frozen
+class RuntimeLayer:
+    """A layer of the export.
+
+    Attributes:
+        name: Name of the layer in the record.
+        node: Name of its op in the graph that was converted.
+        result: Name of the op there that has its result when the .mnn file has no such layer.
+        reason: Why it isn't an int8 layer, or what else a reader should know.
+    """
+
+    name: str
+    node: str
+    result: str
+    reason: str | None = None
+
+
+class MnnRuntime:
+    """Runs one .mnn file and reads back what it holds.
+
+    Args:
+        model_path: The model.
+        frozen_path: The frozen graph that it was converted from.
+        layers: The quantised layers, in the order of the graph.
+
+    Raises:
+        MissingDependencyError: The wheel ``MNN`` is not installed.
+        ModelFileError: A file is missing or broken.
+    """
+
+    def __init__(self, model_path: Path, frozen_path: Path, layers: Iterable[RuntimeLayer]) -> None:
+        mnn_version()
+        self._path = model_path
+        self._layers = tuple(layers)
+        self._model = read_mnn_model(model_path)
+        self._graph = import_frozen(load_graph_def(frozen_path, "frozen_path"))
+        self._view = GraphView(self._graph)
+        self._plan = plan_for_mnn(self._graph, view=self._view)
+
+    def run(
+        self, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Value of each of `outputs`, float32, in TensorFlow's layout; integers are int32.
+
+        Raises:
+            ConfigError: `feeds` names no placeholder, or lacks one.
+            RangeError: A value doesn't fit its placeholder.
+            ModelFileError: An output isn't in the .mnn file, or MNN can't run it.
+        """
+        tensors = {name: self._output_tensor(name) for name in outputs}
+        found = self._run(feeds, tensors.values())
+        return {name: self._as_in_graph(name, found[tensors[name]]) for name in outputs}
+
+    def output_step(self, output: str) -> float | None:
+        """Step of the grid that `output` lies on; ``None`` when it is float."""
+        results = {self._result(layer): stored for layer, stored in self._stored_layers()}
+        op = self._op(output)
+        while op.name not in results and op.type in _MOVED_TYPES:
+            op = op.inputs[0].op
+        steps = {layer.output.scale for layer in results.get(op.name, ()) if layer.output}
+        return max(steps) if steps else None
+
+    def layer_outputs(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, LayerOutput]:
+        """What each quantised layer returned, by the name of the layer.
+
+        A layer whose result the runtime keeps under no name is left out.
+
+        Raises: as `run`.
+        """
+        tensors: dict[str, tuple[str, str, float | None]] = {}
+        for layer, stored in self._stored_layers():
+            name = self._result(layer)
+            tensor = name if name in self._model.tensors else None
+            if tensor is None and len(stored) == 1:
+                tensor = stored[0].tensors[1]
+            if tensor is not None:
+                steps = [part.output.scale for part in stored if part.int8 and part.output]
+                tensors[layer.name] = name, tensor, max(steps, default=None)
+        found = self._run(feeds, [tensor for _, tensor, _ in tensors.values()])
+        return {
+            layer: LayerOutput(name, self._as_in_graph(name, found[tensor]), step)
+            for layer, (name, tensor, step) in tensors.items()
+        }
+
+    def executions(self) -> tuple[LayerExecution, ...]:
+        """How each layer of the graph is computed, as the .mnn file says, in its order."""
+        quantized = {layer.node: layer for layer in self._layers}
+        rows = [
+            self._execution(quantized.pop(row.name))
+            if row.name in quantized
+            else LayerExecution(
+                row.name,
+                row.op_type,
+                self._names(row)[0] if isinstance(row, Layer) else None,
+                "float",
+                "it is not quantised in training" if isinstance(row, Layer) else row.reason,
+            )
+            for row in self._plan.rows
+        ]
+        rows += [self._execution(layer) for layer in quantized.values()]
+        order = {op.name: index for index, op in enumerate(self._view.operations)}
+        nodes = {layer.name: layer.node for layer in self._layers}
+        return tuple(sorted(rows, key=lambda row: order[nodes.get(row.layer, row.layer)]))
+
+    def _execution(self, layer: RuntimeLayer) -> LayerExecution:
+        op_type = self._op(layer.node).type
+        row = next((row for row in self._plan.layers if row.name == layer.node), None)
+        if row is None:
+            # No layer with a weight that MNN quantises; it has the name that TensorFlow gave it.
+            return LayerExecution(layer.name, op_type, layer.result, "float", layer.reason)
+        names = self._names(row)
+        stored = [self._model.layers[name] for name in names if name in self._model.layers]
+        if len(stored) < len(names):
+            return LayerExecution(layer.name, op_type, None, "missing", layer.reason)
+        found = {_execution(part) for part in stored}
+        execution = found.pop() if len(found) == 1 else "float"
+        return LayerExecution(layer.name, op_type, names[0], execution, layer.reason)
+
+    def _stored_layers(self) -> list[tuple[RuntimeLayer, list[MnnLayer]]]:
+        rows = {row.name: row for row in self._plan.layers}
+        return [
+            (
+                layer,
+                [
+                    self._model.layers[name]
+                    for name in (self._names(rows[layer.node]) if layer.node in rows else ())
+                    if name in self._model.layers
+                ],
+            )
+            for layer in self._layers
+        ]
+
+    def _result(self, layer: RuntimeLayer) -> str:
+        row = next((row for row in self._plan.layers if row.name == layer.node), None)
+        return layer.result if row is None else op_with_activation(self._view, row).name
+
+    def _names(self, layer: Layer) -> tuple[str, ...]:
+        return mnn_op_names(self._view, layer)
+
+    def _run(
+        self, feeds: Mapping[str, npt.NDArray[Any]], tensors: Iterable[str]
+    ) -> dict[str, npt.NDArray[Any]]:
+        checked = checked_feeds(self._graph, feeds)
+        inputs = {tensor_name(name): value for name, value in checked.items()}
+        return run_mnn_model(self._path, inputs, list(dict.fromkeys(tensors)))
+
+    def _output_tensor(self, output: str) -> str:
+        op = self._op(output)
+        while op.name not in self._model.tensors and op.type == "Identity":
+            op = op.inputs[0].op
+        if op.name not in self._model.tensors:
+            raise ModelFileError(
+                f'output "{output}" is not in the MNN model{closest(output, self._model.tensors)}'
+            )
+        return str(op.name)
+
+    def _op(self, name: str) -> tf.Operation:
+        try:
+            return self._graph.get_operation_by_name(name)
+        except KeyError:
+            known = [op.name for op in self._view.operations]
+            raise ModelFileError(
+                f'output "{name}" is not in the frozen graph{closest(name, known)}'
+            ) from None
+
+    def _as_in_graph(self, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """`value` with the rank that the op `name` has: MNN returns a matrix as an image."""
+        shape = self._op(name).outputs[0].shape
+        if shape.rank is None or shape.rank == value.ndim:
+            return value
+        sizes = [size if size is not None else -1 for size in shape.as_list()]
+        return value.reshape(sizes) if sizes.count(-1) <= 1 else value
+
+
+def _execution(stored: MnnLayer) -> str:
+    if stored.int8:
+        return "int8"
+    return "float" if stored.weight is None else f"int{stored.weight.bits} weights"
