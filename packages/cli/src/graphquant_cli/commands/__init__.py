@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from graphquant_cli.commands import config, export, plan, quantize, record, report, verify
+from graphquant_cli.commands import config, demo, export, plan, quantize, record, report, verify
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -16,3 +16,4 @@ def add_commands(app: typer.Typer) -> None:
     app.command("verify", epilog=verify.EPILOG)(verify.verify)
     app.command("report", epilog=report.EPILOG)(report.report)
     app.add_typer(record.app, name="record")
+    app.command("demo", epilog=demo.EPILOG)(demo.demo)
