@@ -124,6 +124,23 @@ def test_a_keras_model_with_several_inputs_and_outputs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(total, np.full((1, 4), 5))
 
 
+@pytest.mark.parametrize("layered", [True, False])
+def test_other_kinds_of_keras_models(tmp_path: Path, layered: bool) -> None:
+    """A Sequential model, and one whose inputs are a dict with a model inside."""
+    image = keras.Input((4,), name="image")
+    parts = [layers.Dense(3, activation="relu", name="first"), layers.Dense(2, name="second")]
+    inner = keras.Sequential([keras.Input((4,), name="image"), *parts])
+    feeds = np.random.default_rng(0).random((3, 4)).astype(np.float32)
+    model = keras.Model({"image": image}, {"scores": inner(image)}) if layered else inner
+    expected = model({"image": feeds})["scores"] if layered else model(feeds)
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert loaded.inputs == ("image",)
+    (found,) = _run(loaded, {"image": feeds})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert [layer.op_type for layer in plan_graph(loaded.graph()).layers] == ["MatMul", "MatMul"]
+
+
 @pytest.fixture(scope="module")
 def version_1(tmp_path_factory: pytest.TempPathFactory) -> KerasCase:
     """A script of TensorFlow 1 with its optimizer: a checkpoint, and a SavedModel."""

@@ -62,10 +62,13 @@ def _traced(loaded: Any, argument: str) -> Any:
             f"{argument} does not say what goes into it (a subclassed model): call "
             "model.export(folder) after a first prediction, and give that folder"
         )
+    structure = getattr(loaded, "input", None)  # a Sequential has none before it is called
+    if structure is None:
+        structure = inputs[0] if len(inputs) == 1 else list(inputs)
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in inputs]
 
     def call(*tensors: tf.Tensor) -> Any:
-        structured = tf.nest.pack_sequence_as(loaded.input, list(tensors))
+        structured = tf.nest.pack_sequence_as(structure, list(tensors))
         return tf.nest.flatten(loaded(structured, training=False))
 
     return tf.function(call, autograph=False).get_concrete_function(*specs)
