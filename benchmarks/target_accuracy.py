@@ -1,5 +1,8 @@
 """One trained model in four runtimes: accuracy, and how far each is from the simulation.
 
+A record covers what goes into layers. What comes out of one and into an addition, or the logits,
+is either left in float, or rounded to 8 bits as well, to a range observed on training images.
+
 `verify` runs the frozen graph with its fake quantisers, the exact integers, and the artifact in
 its own runtime on all test images. A step is that of the artifact's output where it is an integer
 there, else 1/255 of the range of the logits.
@@ -20,12 +23,21 @@ from graphquant_core import load_registry
 from graphquant_export.verify import verify
 
 SEEDS = range(3)
-TARGETS = ("ascend", "mnn", "onnx", "litert")
+TARGETS = (
+    ("ascend", False),
+    ("mnn", False),
+    ("mnn", True),
+    ("onnx", False),
+    ("onnx", True),
+    ("litert", False),
+    ("litert", True),
+)
 MODELS = (("digits", target_models.digits), ("photographs", target_models.residual))
-TITLE = f"Four targets, {len(SEEDS)} seeds, logits; observed ranges from training images"
+TITLE = f"Four targets, {len(SEEDS)} seeds; with or without observed ranges for sums and logits"
 FORMATS = {
     "model": "{}",
     "target": "{}",
+    "observed_ranges": "{}",
     "simulated": "{:.4f}",
     "deployed": "{:.4f}",
     "top1": "{:.4f}",
@@ -43,17 +55,18 @@ def measure() -> list[Row]:
     tf.logging.set_verbosity(tf.logging.ERROR)
     rows = []
     for name, train in MODELS:
-        found: dict[str, list[Row]] = {target: [] for target in TARGETS}
+        found: dict[tuple[str, bool], list[Row]] = {target: [] for target in TARGETS}
         for seed in SEEDS:
             trained = train(seed)
             for target in TARGETS:
-                found[target].append(measure_target(trained, target))
-        rows += [summary(name, target, seeds) for target, seeds in found.items()]
+                found[target].append(measure_target(trained, *target))
+        rows += [summary(name, *target, seeds) for target, seeds in found.items()]
     return rows
 
 
-def measure_target(trained: target_models.TrainedModel, target: str) -> Row:
-    """The figures of one trained model on one target."""
+def measure_target(trained: target_models.TrainedModel, target: str, observed: bool) -> Row:
+    """The figures of one trained model on one target, with or without observed ranges."""
+    calibration = {"images": trained.calibration} if observed else None
     with tempfile.TemporaryDirectory() as folder:
         artifact = (
             load_registry()
@@ -63,7 +76,7 @@ def measure_target(trained: target_models.TrainedModel, target: str) -> Row:
                 [target_models.LOGITS],
                 trained.record,
                 Path(folder) / "model",
-                calibration={"images": trained.calibration},
+                calibration=calibration,
             )
         )
         found = verify(artifact, {"images": trained.images}, labels=trained.labels)
@@ -82,7 +95,7 @@ def measure_target(trained: target_models.TrainedModel, target: str) -> Row:
     }
 
 
-def summary(model: str, target: str, seeds: list[Row]) -> Row:
+def summary(model: str, target: str, observed: bool, seeds: list[Row]) -> Row:
     """Means over the seeds, the worst agreement, the largest difference."""
     largest = ("largest_steps", "to_integers_largest")
     means = ("simulated", "deployed", "top1", "mean_steps", "to_integers_mean")
@@ -90,6 +103,7 @@ def summary(model: str, target: str, seeds: list[Row]) -> Row:
     return {
         "model": model,
         "target": target,
+        "observed_ranges": "yes" if observed else "no",
         **{key: statistics.mean(row[key] for row in seeds) for key in means},
         **{key: max(row[key] for row in seeds) for key in largest},
         "worst_top1": min(row["top1"] for row in seeds),
