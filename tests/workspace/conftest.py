@@ -115,3 +115,15 @@ def environment(
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fresh_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
+    """`fresh_environment("python3.12")`: an empty one of that interpreter, with pip."""
+
+    def make(python: str) -> Environment:
+        made = Environment(tmp_path_factory.mktemp("fresh"))
+        subprocess.run([python, "-m", "venv", str(made.folder)], check=True)
+        return made
+
+    return make
