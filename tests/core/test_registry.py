@@ -22,6 +22,10 @@ def _handler(name: Any = "mine", op_types: Any = frozenset({"MyOp"})) -> SimpleN
     return SimpleNamespace(name=name, op_types=op_types, describe=lambda op: op)
 
 
+def _value(name: str) -> SimpleNamespace:
+    return SimpleNamespace(name=name, build=lambda: None, export=lambda: None)
+
+
 def _plugin(kind: str, answer: Any) -> object:
     """A plugin whose hook for `kind` returns `answer`, or raises it."""
 
@@ -50,7 +54,7 @@ def test_handlers_are_found_by_op_type() -> None:
 @pytest.mark.parametrize("kind", QUANTIZER_KINDS)
 def test_strategies_and_exporters_are_found_by_name(kind: str) -> None:
     """Each kind has its own names: the same name of another kind is no clash."""
-    values = {each: SimpleNamespace(name="arq") for each in QUANTIZER_KINDS}
+    values = {each: _value("arq") for each in QUANTIZER_KINDS}
     plugins = [(f"{each}_plugin", _plugin(each, iter([values[each]]))) for each in QUANTIZER_KINDS]
     registry = build_registry(plugins)
     assert getattr(registry, kind)("arq") is values[kind]
@@ -61,7 +65,7 @@ def test_strategies_and_exporters_are_found_by_name(kind: str) -> None:
 def test_an_unknown_name_lists_what_there_is(kind: str) -> None:
     """The error holds the name, the closest one and all that are registered."""
     hook = "layer_handler" if kind == "handler" else kind
-    value = _handler(name="arq_retrain", op_types={"arq_retrain"})
+    value = _handler("arq_retrain", {"arq_retrain"}) if kind == "handler" else _value("arq_retrain")
     registry = build_registry([("p", _plugin(hook, [value]))])
     with pytest.raises(
         UnknownNameError, match=r"\"arq_retrian\".*mean \"arq_retrain\"\?.*registered"
@@ -85,10 +89,7 @@ def test_a_registry_is_immutable() -> None:
     [
         ("layer_handler", _handler("a"), _handler("b"), 'op_type "MyOp"'),
         ("layer_handler", _handler("a"), _handler("a", {"Other"}), 'layer_handler "a"'),
-        *[
-            (kind, SimpleNamespace(name="a"), SimpleNamespace(name="a"), f'{kind} "a"')
-            for kind in QUANTIZER_KINDS
-        ],
+        *[(kind, _value("a"), _value("a"), f'{kind} "a"') for kind in QUANTIZER_KINDS],
     ],
 )
 def test_two_owners_of_one_name_are_an_error(
@@ -120,8 +121,10 @@ def test_two_plugins_of_one_name_are_an_error() -> None:
         (_plugin("layer_handler", [_handler(name="")]), r"the name \(''\) of layer_handler"),
         (
             _plugin("layer_handler", [SimpleNamespace(name="a", op_types={"A"})]),
-            'layer handler "a" has no method describe',
+            'layer_handler "a" has no method describe',
         ),
+        (_plugin("exporter", [SimpleNamespace(name="a")]), 'exporter "a" has no method export'),
+        (_plugin("weight_quantizer", [_handler("a")]), 'weight_quantizer "a" has no method build'),
         (_plugin("exporter", [object()]), r"the name \(None\) of exporter"),
         (_plugin("weight_quantizer", 3), "graphquant_weight_quantizers returned 3, a list is"),
         (_plugin("weight_quantizer", "arq"), "returned 'arq', a list is expected"),
@@ -142,7 +145,7 @@ def test_a_plugin_that_breaks_its_contract_is_named(plugin: object, message: str
 def test_a_hook_that_raises_leaves_its_plugin_out_whole(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing of that plugin is registered, the reason is kept, and the others work."""
     half = SimpleNamespace(
-        **vars(_plugin("exporter", [SimpleNamespace(name="half")])),
+        **vars(_plugin("exporter", [_value("half")])),
         **vars(_plugin("layer_handler", KeyError("missing"))),
     )
     with caplog.at_level(logging.WARNING):

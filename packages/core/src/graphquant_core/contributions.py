@@ -20,6 +20,14 @@ KINDS = {
 }
 """Hook that contributes the values of each kind."""
 
+METHODS = {
+    "layer_handler": "describe",
+    "activation_quantizer": "build",
+    "weight_quantizer": "build",
+    "exporter": "export",
+}
+"""Method that a value of each kind must have."""
+
 
 @attrs.frozen
 class Registration:
@@ -122,6 +130,10 @@ def _add(found: Contributions, kind: str, value: Any, plugin: Plugin) -> None:
             f"plugin {plugin} breaks its contract: the name ({name!r}) of {kind} {value!r} "
             f"must be a text that is not empty"
         )
+    if not callable(getattr(value, METHODS[kind], None)):
+        raise PluginError(
+            f'plugin {plugin} breaks its contract: {kind} "{name}" has no method {METHODS[kind]}'
+        )
     found.claim(kind, name, plugin)
     found.named[kind][name] = value
     if kind == "layer_handler":
@@ -137,10 +149,5 @@ def _op_types(handler: Any, plugin: Plugin) -> list[str]:
         raise PluginError(
             f"plugin {plugin} breaks its contract: op_types ({op_types!r}) of layer handler "
             f'"{handler.name}" must be a set of op types that is not empty'
-        )
-    if not callable(getattr(handler, "describe", None)):
-        raise PluginError(
-            f'plugin {plugin} breaks its contract: layer handler "{handler.name}" has no '
-            f"method describe(op)"
         )
     return sorted(op_types)
