@@ -192,7 +192,7 @@ def test_targets_stand_side_by_side(written, image, tmp_path):
     """Two verifications, one of them broken: both columns, and where it parts is named."""
     artifact, verification, _, _ = written
     worse = attrs.evolve(
-        verification.layers[2], found=attrs.evolve(verification.layers[2].found, largest=99.0)
+        verification.layers[2], own=attrs.evolve(verification.layers[2].own, largest=99.0)
     )
     gone = LayerExecution("pool/AvgPool", "AvgPool", None, "missing", "no such node")
     broken = attrs.evolve(

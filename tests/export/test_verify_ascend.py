@@ -60,6 +60,7 @@ def test_an_untouched_artifact_agrees_exactly(artifact, image):
     assert [layer.layer for layer in found.layers] == LAYERS
     assert {layer.execution for layer in found.layers} == {"int8"}
     assert {layer.found.largest for layer in found.layers} == {0.0}
+    assert {layer.own.largest for layer in found.layers} == {0.0}
     assert found.samples == len(image)
     assert [(file.name, file.size) for file in found.files] == [
         (path.name, path.stat().st_size) for path in artifact.paths
@@ -78,9 +79,13 @@ def test_a_changed_scale_is_found_in_its_layer(artifact, image, layer):
     found = verify(artifact, {"image": image}, layers=True)
     assert not found.ok()
     assert found.first_divergence().layer == layer
-    assert any(layer in problem for problem in found.problems())
+    assert [problem for problem in found.problems() if problem.startswith("layer")] == [
+        problem for problem in found.problems() if f'layer "{layer}"' in problem
+    ]
     before = LAYERS[: LAYERS.index(layer)]
     assert {row.found.largest for row in found.layers if row.layer in before} == {0.0}
+    assert {row.own.largest for row in found.layers if row.layer != layer} == {0.0}
+    assert found.layers[-1].found.largest > 0
 
 
 def test_one_changed_weight_code_is_found_with_a_limit_of_0(artifact, image):

@@ -73,6 +73,17 @@ def test_on_the_artifacts_grid_both_sides_are_codes(codes, step, offset):
     assert found.mean == pytest.approx(3 / 12)
 
 
+def test_beyond_the_ends_of_the_grid_the_reference_is_clipped():
+    """What a grid of 8 bits can't hold is no difference where the runtime has its end."""
+    ends = (-128 * 0.5, 127 * 0.5)
+    comparing = Comparing("y", 0.5, ends)
+    comparing.add(np.array([[63.5, -64.0, 1.0]]), np.array([[90.0, -70.0, 1.1]]))
+    assert comparing.result().largest == 0.0
+    comparing.add(np.array([[63.0, -64.0, 1.0]]), np.array([[90.0, -70.0, 1.1]]))
+    assert comparing.result().largest == 1.0
+    assert compare(np.array([[63.5]]), np.array([[90.0]]), 0.5).largest == 53.0
+
+
 def test_nan_and_infinity_count_apart():
     """What is not finite on one side alone is counted and leaves the rest as it is."""
     wanted = np.array([[1.0, np.inf, 3.0, -np.inf, np.nan]], np.float32)
@@ -105,7 +116,7 @@ def found(mean=0.1, largest=1.0, agreement=1.0, sqnr=40.0):
 
 def layer(name, comparison, execution="int8", reason=None):
     """The check of a layer."""
-    return LayerCheck(name, "Conv2D", f"{name}/Relu", execution, comparison, reason)
+    return LayerCheck(name, "Conv2D", f"{name}/Relu", execution, comparison, comparison, reason)
 
 
 def verification(**changed):

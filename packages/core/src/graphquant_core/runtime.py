@@ -41,11 +41,13 @@ class LayerOutput:
             or that of an activation function that the runtime merged with it.
         value: float32 in TensorFlow's layout; dequantised where the artifact holds integers.
         step: Step of its grid in the artifact; ``None`` when it is float there.
+        ends: Smallest and largest value on that grid; ``None`` when it is float, or unknown.
     """
 
     tensor: str
     value: npt.NDArray[np.float32]
     step: float | None = None
+    ends: tuple[float, float] | None = None
 
 
 class Runtime(Protocol):

@@ -98,7 +98,11 @@ class LiteRtRuntime:
         if layer in self._channels_first and value.ndim == len(TO_NCHW):
             # The operators of LiteRT have the channels last.
             value = value.transpose(TO_NCHW)
-        return LayerOutput(names.node_name(self._file.name(tensor)), value, self._step(tensor))
+        node = names.node_name(self._file.name(tensor))
+        ends = np.array([-128, 127], np.int8)
+        low, high = (float(end) for end in self._file.dequantized(tensor, ends))
+        step = self._step(tensor)
+        return LayerOutput(node, value, step, None if step is None else (low, high))
 
     def executions(self) -> tuple[LayerExecution, ...]:
         """How each layer of the plan is computed, read from the file."""

@@ -18,7 +18,7 @@ from graphquant_core.suggestions import closest
 from graphquant_export.feeds import checked_feeds
 from graphquant_export.frozen import import_frozen, load_graph_def, tensor_name
 from graphquant_export.mnn.layers import plan_for_mnn
-from graphquant_export.mnn.model_file import MnnLayer, read_mnn_model
+from graphquant_export.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
 from graphquant_export.mnn.op_names import mnn_op_names, op_with_activation
 from graphquant_export.mnn.runtime import run_mnn_model
 from graphquant_export.mnn.wheel import mnn_version
@@ -95,19 +95,25 @@ class MnnRuntime:
 
         Raises: as `run`.
         """
-        tensors: dict[str, tuple[str, str, float | None]] = {}
+        tensors: dict[str, tuple[str, str, TensorGrid | None]] = {}
         for layer, stored in self._stored_layers():
             name = self._result(layer)
             tensor = name if name in self._model.tensors else None
             if tensor is None and len(stored) == 1:
                 tensor = stored[0].tensors[1]
             if tensor is not None:
-                steps = [part.output.scale for part in stored if part.int8 and part.output]
-                tensors[layer.name] = name, tensor, max(steps, default=None)
+                grids = [part.output for part in stored if part.int8 and part.output]
+                widest = max(grids, key=lambda grid: grid.scale, default=None)
+                tensors[layer.name] = name, tensor, widest
         found = self._run(feeds, [tensor for _, tensor, _ in tensors.values()])
         return {
-            layer: LayerOutput(name, self._as_in_graph(name, found[tensor]), step)
-            for layer, (name, tensor, step) in tensors.items()
+            layer: LayerOutput(
+                name,
+                self._as_in_graph(name, found[tensor]),
+                None if grid is None else grid.scale,
+                None if grid is None else grid.ends,
+            )
+            for layer, (name, tensor, grid) in tensors.items()
         }
 
     def executions(self) -> tuple[LayerExecution, ...]:
@@ -121,7 +127,7 @@ class MnnRuntime:
                 row.op_type,
                 self._names(row)[0] if isinstance(row, Layer) else None,
                 "float",
-                "it is not quantised in training" if isinstance(row, Layer) else row.reason,
+                "it is not in the record" if isinstance(row, Layer) else row.reason,
             )
             for row in self._plan.rows
         ]

@@ -47,6 +47,11 @@ class TensorGrid:
     lowest: float
     highest: float
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Smallest and largest value on the grid."""
+        return (self.lowest - self.zero) * self.scale, (self.highest - self.zero) * self.scale
+
 
 @attrs.frozen(eq=False)
 class MnnLayer:
@@ -192,4 +197,6 @@ def _weight(quantized: FlatTable) -> MnnWeight:
         raise ValueError(f"it has {len(codes)} groups of codes and {len(scale)} scales")
     if codes.min(initial=0) < -half or codes.max(initial=0) >= half:
         raise ValueError(f"codes from {codes.min()} to {codes.max()} are no {bits} bits")
+    if (scale < 0).any() or (scale > np.finfo(np.float32).max / 2**10).any():
+        raise ValueError(f"scales from {scale.min():g} to {scale.max():g} are no scales")
     return MnnWeight(codes, scale, minimum, bits)

@@ -106,5 +106,6 @@ def _at_target(layer: LayerFacts, verification: Verification) -> dict[str, Any]:
     return {
         "execution": "missing" if row is None else row.execution,
         "reason": None if row is None else row.reason,
+        "own": None if check is None or check.own is None else attrs.asdict(check.own),
         "found": None if check is None or check.found is None else attrs.asdict(check.found),
     }

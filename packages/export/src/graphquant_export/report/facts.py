@@ -92,7 +92,7 @@ class ModelFacts:
 
 
 def find_facts(
-    source: ExportSource, feeds: Mapping[str, npt.ArrayLike], batch_size: int
+    source: ExportSource, feeds: Mapping[str, npt.ArrayLike], batch_size: int | None
 ) -> ModelFacts:
     """What there is to say of the model that `source` holds, observed on `feeds`.
 

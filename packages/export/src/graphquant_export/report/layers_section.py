@@ -65,6 +65,8 @@ def layer_table(data: Data) -> Element:
         columns.append(Column("execution", css="first", group=group))
         if target["layers"]:
             columns += [
+                Column("own mean", numeric=True, group=group),
+                Column("own largest", numeric=True, group=group),
                 Column("mean", numeric=True, group=group),
                 Column("largest", numeric=True, group=group),
                 Column("SQNR", numeric=True, group=group),
@@ -101,11 +103,13 @@ def _layer_row(row: Data, labels: list[str], compared: Mapping[str, bool]) -> li
 def _target_cells(at: Data, compared: bool) -> list[Cell]:
     if not compared:
         return [at["execution"]]
-    found = at["found"]
-    if found is None:
-        return [at["execution"], *[("–", None)] * 3]
+    own, found = at["own"], at["found"]
+    if own is None or found is None:
+        return [at["execution"], *[("–", None)] * 5]
     return [
         at["execution"],
+        _number(own["mean"]),
+        _number(own["largest"]),
         _number(found["mean"]),
         _number(found["largest"]),
         (noise(found), found["sqnr"]),

@@ -23,7 +23,8 @@ NOISE_NOTE = (
 LAYERS_NOTE = (
     "Scales say what one step of a grid stands for; codes, how many of a weight grid's 255 "
     "integers occur. SQNR is that of the chart above. Under a target: how its file computes the "
-    "layer, and how far the result is from the exact one, in steps."
+    "layer; its own difference, beside the exact result for what the runtime itself returned for "
+    "the layers before; and the whole difference, with what those contributed. In steps."
 )
 VALUES_NOTE = (
     "Counts on a logarithmic scale. Dashed lines are the ends of what the quantiser can "

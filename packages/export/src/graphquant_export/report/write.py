@@ -16,8 +16,6 @@ from graphquant_export.report.data import report_data
 from graphquant_export.report.page import render_page
 from graphquant_export.verify import Verification
 
-BATCH_SIZE = 32
-
 
 def write_report(
     path: str | os.PathLike[str],
@@ -26,7 +24,7 @@ def write_report(
     feeds: Mapping[str, npt.ArrayLike],
     *,
     title: str = "Quantisation report",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> tuple[Path, Path]:
     """Writes one page of HTML to `path`, and the same data as JSON with the ending ``.json``.
 
@@ -38,7 +36,7 @@ def write_report(
         source: What the artifacts were made of: ``artifact.source``.
         feeds: Samples for each placeholder, by name: the values that the histograms show.
         title: Title of the page.
-        batch_size: Samples that are run at once.
+        batch_size: Samples that are run at once, as for `verify`.
 
     Returns:
         The paths of the page and of the data.

@@ -34,7 +34,12 @@ class Batch:
         return {tensor_name(name): value for name, value in self.feeds.items()}
 
 
-def make_batches(graph: tf.Graph, feeds: Mapping[str, npt.ArrayLike], size: int) -> list[Batch]:
+VALUES_OF_A_BATCH, LARGEST_BATCH = 2**20, 256
+
+
+def make_batches(
+    graph: tf.Graph, feeds: Mapping[str, npt.ArrayLike], size: int | None = None
+) -> list[Batch]:
     """`feeds` in parts of `size` samples; views where the types are the placeholders' own.
 
     Placeholders whose first dimension is open are split along it. When none is, but the values
@@ -43,13 +48,13 @@ def make_batches(graph: tf.Graph, feeds: Mapping[str, npt.ArrayLike], size: int)
     Args:
         graph: The frozen graph.
         feeds: A value for each placeholder, by name.
-        size: Samples of a part.
+        size: Samples of a part; by default as many as have about a million values, at most 256.
 
     Raises:
         ConfigError: `size` is less than 1.
         ConfigError, RangeError, NonFiniteError: as `checked_feeds`.
     """
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise ConfigError(f"batch_size ({size!r}) must be an integer of 1 or more")
     if not isinstance(feeds, Mapping):
         raise ConfigError(
@@ -61,6 +66,9 @@ def make_batches(graph: tf.Graph, feeds: Mapping[str, npt.ArrayLike], size: int)
         lengths = [len(value) for value in arrays.values() if value.ndim]
         return [Batch(checked_feeds(graph, arrays), max(lengths, default=1))]
     total = len(arrays[split[0]])
+    if size is None:
+        values = sum(arrays[name].size for name in split) // max(total, 1)
+        size = min(max(VALUES_OF_A_BATCH // max(values, 1), 1), LARGEST_BATCH)
     batches = []
     for start in range(0, total, size):
         part = {
@@ -71,7 +79,9 @@ def make_batches(graph: tf.Graph, feeds: Mapping[str, npt.ArrayLike], size: int)
     return batches
 
 
-def _split_names(graph: tf.Graph, arrays: Mapping[str, Array], size: int) -> tuple[list[str], int]:
+def _split_names(
+    graph: tf.Graph, arrays: Mapping[str, Array], size: int | None
+) -> tuple[list[str], int | None]:
     """Names of the placeholders that are split, and into parts of how many samples."""
     shapes = {
         op.name: op.outputs[0].shape

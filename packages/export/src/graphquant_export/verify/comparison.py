@@ -25,9 +25,10 @@ class Comparison:
     Attributes:
         values: Number of values compared.
         step: What the differences are counted in.
-        step_source: ``"artifact"``: the step of the artifact's own grid, which both sides are
-            rounded to; ``"range / 255"``: the artifact is float there, and a step is what a grid
-            of 8 bits over the reference's range, 0.0 included, would have.
+        step_source: ``"artifact"``: the step of the artifact's own grid, which the reference is
+            rounded to and whose ends, where they are known, it is clipped to; ``"range / 255"``:
+            the artifact is float there, and a step is what a grid of 8 bits over the reference's
+            range, 0.0 included, would have.
         largest: Largest absolute difference, in steps.
         mean: Mean absolute difference, in steps.
         sqnr: 10 log10(sum reference² / sum difference²), in dB; ``None`` where it is infinite
@@ -53,11 +54,15 @@ class Comparing:
     Args:
         name: What is compared, for messages.
         step: Step of the artifact's grid; ``None`` when it is float.
+        ends: Smallest and largest value on that grid, where they are known.
     """
 
-    def __init__(self, name: str, step: float | None) -> None:
+    def __init__(
+        self, name: str, step: float | None, ends: tuple[float, float] | None = None
+    ) -> None:
         self._name = name
         self._step = step
+        self._ends = ends
         self._count = self._not_finite = self._rows = self._same_rows = 0
         self._largest = self._sum = self._noise = self._signal = self._low = self._high = 0.0
 
@@ -79,10 +84,12 @@ class Comparing:
         self._count += got.size
         self._not_finite += int(np.count_nonzero(~finite & ~same))
         got, wanted = got[finite], wanted[finite]
-        if self._step is None:
-            distance = np.abs(got - wanted)
-        else:
-            distance = np.abs(np.rint(got / self._step) - np.rint(wanted / self._step))
+        if self._step is not None:
+            got, wanted = np.rint(got / self._step), np.rint(wanted / self._step)
+            if self._ends is not None:
+                low, high = np.rint(np.array(self._ends) / self._step)
+                wanted = wanted.clip(low, high)
+        distance = np.abs(got - wanted)
         self._largest = max(self._largest, float(distance.max(initial=0.0)))
         self._sum += float(distance.sum())
         self._noise += float(np.square(got - wanted).sum())

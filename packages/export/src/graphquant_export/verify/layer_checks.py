@@ -9,6 +9,7 @@ from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_export.frozen import tensor_name
 from graphquant_export.verify.batches import Batch
 from graphquant_export.verify.comparison import Comparing
+from graphquant_export.verify.own_inputs import OwnInputs
 from graphquant_export.verify.truths import Truths
 from graphquant_export.verify.verification import LayerCheck
 
@@ -24,7 +25,8 @@ class LayersComparing:
     def __init__(self, truths: Truths, executions: Sequence[LayerExecution]) -> None:
         self._truths = truths
         self._executions = {row.layer: row for row in executions}
-        self._compared: dict[str, tuple[str, Comparing]] = {}
+        self._compared: dict[str, tuple[str, Comparing, Comparing]] = {}
+        self._own_inputs: OwnInputs | None = None
 
     def add(self, found: Mapping[str, LayerOutput], batch: Batch) -> None:
         """Adds what the runtime computed for each layer.
@@ -34,12 +36,16 @@ class LayersComparing:
                 shape is another.
         """
         nodes = {layer: self._node(layer, output.tensor) for layer, output in found.items()}
-        values = self._truths.exact.run(nodes.values(), batch.feeds)
+        exact = self._truths.exact.run(nodes.values(), batch.feeds)
         for layer, output in found.items():
-            if layer not in self._compared:
-                name = f'{output.tensor}" of layer "{layer}'
-                self._compared[layer] = output.tensor, Comparing(name, output.step)
-            self._compared[layer][1].add(output.value, values[nodes[layer]])
+            _, whole, _ = self._compared.setdefault(layer, _start(layer, output))
+            whole.add(output.value, exact[nodes[layer]])
+        if self._own_inputs is None:
+            self._own_inputs = OwnInputs(self._truths.exact, set(nodes.values()))
+        returned = {nodes[layer]: output.value for layer, output in found.items()}
+        exact = self._own_inputs.run(batch.feeds, returned)
+        for layer, output in found.items():
+            self._compared[layer][2].add(output.value, exact[nodes[layer]])
 
     def _node(self, layer: str, tensor: str) -> str:
         name = tensor_name(tensor)
@@ -63,6 +69,12 @@ class LayersComparing:
         reason = None if row is None else row.reason
         if layer not in self._compared:
             reason = reason or "the artifact does not show its result"
-            return LayerCheck(layer, op_type, None, execution, None, reason)
-        tensor, comparing = self._compared[layer]
-        return LayerCheck(layer, op_type, tensor, execution, comparing.result(), reason)
+            return LayerCheck(layer, op_type, None, execution, None, None, reason)
+        tensor, whole, own = self._compared[layer]
+        return LayerCheck(layer, op_type, tensor, execution, own.result(), whole.result(), reason)
+
+
+def _start(layer: str, output: LayerOutput) -> tuple[str, Comparing, Comparing]:
+    name = f'{output.tensor}" of layer "{layer}'
+    whole, own = (Comparing(name, output.step, output.ends) for _ in range(2))
+    return output.tensor, whole, own

@@ -13,14 +13,14 @@ class Limits:
 
     Attributes:
         agreement: Smallest share of equal top-1 classes of an output.
-        mean: Largest mean absolute difference of an output or a layer, in steps.
-        largest: Largest absolute difference of a layer, in steps. An output has no such limit:
-            where it is a softmax, one step of its input is many of its own.
+        mean: Largest mean absolute difference of an output, or of a layer's own, in steps.
+        largest: Largest absolute difference of a layer's own, in steps. An output has no such
+            limit: where it is a softmax, one step of its input is many of its own.
     """
 
     agreement: float = 0.99
     mean: float = 1.0
-    largest: float = 16.0
+    largest: float = 32.0
 
     def output_problem(self, found: Comparison) -> str | None:
         """What of `found`, an output, is beyond the limits."""
@@ -33,7 +33,7 @@ class Limits:
         return None
 
     def layer_problem(self, found: Comparison) -> str | None:
-        """What of `found`, the result of a layer, is beyond the limits."""
+        """What of `found`, a layer's own difference, is beyond the limits."""
         if found.not_finite:
             return f"{found.not_finite} of its {found.values} values are NaN or infinite"
         if found.mean > self.mean:

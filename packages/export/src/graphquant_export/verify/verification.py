@@ -16,7 +16,9 @@ from graphquant_export.verify.limits import Limits
 SUMMARY_HEADER = (
     "output", "compared with", "same top-1", "mean difference", "largest", "step", "SQNR",
 )  # fmt: skip
-LAYER_HEADER = ("layer", "type", "execution", "mean difference", "largest", "SQNR", "why")
+LAYER_HEADER = (
+    "layer", "type", "execution", "own mean", "own largest", "mean", "largest", "SQNR", "why",
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -60,7 +62,9 @@ class LayerCheck:
         op_type: Type of that op.
         tensor: Node of the simulation that it was compared with, ``None`` when it wasn't.
         execution: As in `LayerExecution`.
-        found: The comparison, ``None`` when the artifact doesn't show the layer's result.
+        own: The layer's own difference: beside the exact result for what the runtime returned
+            for the layers before it. ``None`` when the artifact doesn't show the layer's result.
+        found: The whole difference, with what the layers before it contributed.
         reason: Why it doesn't, or what else a reader should know.
     """
 
@@ -68,6 +72,7 @@ class LayerCheck:
     op_type: str
     tensor: str | None
     execution: str
+    own: Comparison | None
     found: Comparison | None
     reason: str | None = None
 
@@ -111,7 +116,10 @@ class Verification:
     limits: Limits = attrs.field(factory=Limits)
 
     def first_divergence(self, limits: Limits | None = None) -> LayerCheck | None:
-        """The first layer, in the order of the graph, that is missing or beyond `limits`."""
+        """The first layer, in the order of the graph, that is missing or beyond `limits`.
+
+        A layer's own difference counts: what it only passes on is not its fault.
+        """
         return next((layer for layer, _ in self._diverging(limits or self.limits)), None)
 
     def ok(self, limits: Limits | None = None) -> bool:
@@ -139,8 +147,8 @@ class Verification:
         for layer in self.layers:
             if layer.execution == "missing":
                 yield layer, layer.reason or "it is missing in the artifact"
-            elif layer.found is not None:
-                problem = limits.layer_problem(layer.found)
+            elif layer.own is not None:
+                problem = limits.layer_problem(layer.own)
                 if problem:
                     yield layer, problem
 
@@ -162,10 +170,16 @@ class Verification:
     def layer_rows(self) -> list[tuple[str, ...]]:
         """Rows of text with the cells that `LAYER_HEADER` names."""
         return [
-            (layer.layer, layer.op_type, layer.execution, *difference_cells(layer.found),
-             layer.reason or "")
+            (
+                layer.layer,
+                layer.op_type,
+                layer.execution,
+                *difference_cells(layer.own)[:2],
+                *difference_cells(layer.found),
+                layer.reason or "",
+            )
             for layer in self.layers
-        ]  # fmt: skip
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, with ``"ok"``, ``"problems"`` and ``"first_divergence"``."""
@@ -227,7 +241,10 @@ def _verification(data: Mapping[str, Any]) -> Verification:
         outputs=tuple(output(found) for found in data["outputs"]),
         executions=tuple(LayerExecution(**found) for found in data["executions"]),
         layers=tuple(
-            LayerCheck(**{**found, "found": comparison(found["found"])}) for found in data["layers"]
+            LayerCheck(
+                **{**found, "own": comparison(found["own"]), "found": comparison(found["found"])}
+            )
+            for found in data["layers"]
         ),
         layer_reference=data["layer_reference"],
         limits=Limits(**data["limits"]),

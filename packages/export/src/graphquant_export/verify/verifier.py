@@ -23,8 +23,6 @@ from graphquant_export.verify.verification import Verification
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 32
-
 
 def verify(
     artifact: Artifact,
@@ -33,7 +31,7 @@ def verify(
     labels: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
     layers: bool = False,
     limits: Limits | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     registry: Registry | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Verification:
@@ -51,8 +49,9 @@ def verify(
         layers: Whether each quantised layer's result is compared, too. All of them are in memory
             at once, for one batch.
         limits: What counts as a divergence.
-        batch_size: Samples of a batch. A model whose placeholders have a batch of their own is
-            run in batches of that size.
+        batch_size: Samples of a batch; by default as many as have about a million values, at
+            most 256. A model whose placeholders have a batch of their own is run in batches of
+            that size.
         registry: Where exporters come from; the installed plugins by default.
         progress: Called with (samples done, samples in all) after each batch.
 
