@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from graphquant_export.litert import names
+from graphquant_export.litert.dequantized_weight import add_dequantized
 from graphquant_export.litert.float_graph import NO_TENSOR, Edge, FloatGraph, Op
 from graphquant_export.litert.grids import Grids
 from graphquant_export.litert.integer_plan import IntegerPlan
@@ -134,19 +135,15 @@ class _Emitter:
 
     def _weight(self, stored: StoredWeight, tensor: int, integer: bool) -> int:
         like = self._graph.tensor(tensor)
-        added = self.writer.tensor(
+        if not integer:
+            return add_dequantized(self.writer, stored, like)
+        return self.writer.tensor(
             names.weight_name(stored.layer),
             like,
             dtype=stored.dtype,
             quantization=stored.quantization(),
             data=stored.data(),
         )
-        if integer:
-            return added
-        value = self.writer.tensor(f"{names.weight_name(stored.layer)}{names.FLOAT}", like)
-        version = stored.dequantize_version
-        self.writer.operator(OPERATOR.DEQUANTIZE, version, [added], [value])
-        return value
 
     def _bias(self, stored: StoredWeight, tensor: int) -> int:
         assert stored.bias is not None

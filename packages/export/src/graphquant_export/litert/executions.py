@@ -7,6 +7,7 @@ from collections.abc import Collection
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.runtime import LayerExecution
 from graphquant_export.litert import names
+from graphquant_export.litert.dequantized_weight import PREPARING
 from graphquant_export.litert.file import FileOperator, LiteRtFile
 from graphquant_export.litert.kinds import WEIGHT_PORTS
 
@@ -31,7 +32,7 @@ def layer_execution(
         if row.weight_port is None:
             lacking = f"no operator of the file returns {' or '.join(map(repr, results))}"
         return LayerExecution(row.name, row.op_type, None, "missing", lacking)
-    execution, reason = _execution(*_types(file, operator))
+    execution, reason = _execution(*_types(file, row.name, operator))
     return LayerExecution(row.name, row.op_type, file.name(operator.outputs[0]), execution, reason)
 
 
@@ -41,7 +42,7 @@ def find_operator(file: LiteRtFile, layer: str, results: Collection[str]) -> Fil
     if weight is None:
         return next((op for op in file.operators if _returns(file, op, results)), None)
     found = next(file.takers(weight), None)
-    if found is not None and found.kind == "DEQUANTIZE":
+    while found is not None and found.kind in PREPARING:
         found = next(file.takers(found.outputs[0]), None)
     return found
 
@@ -52,13 +53,14 @@ def _returns(file: LiteRtFile, operator: FileOperator, results: Collection[str])
     return names.node_name(file.name(operator.outputs[0])) in results
 
 
-def _types(file: LiteRtFile, operator: FileOperator) -> tuple[str, str | None]:
+def _types(file: LiteRtFile, layer: str, operator: FileOperator) -> tuple[str, str | None]:
     """Types of what the operator takes: of the activation and, as it is stored, of the weight."""
     ports = WEIGHT_PORTS.get(operator.kind)
     if ports is None:
         return file.dtype(operator.inputs[0]), None
-    weight = file.before_dequantizing(operator.inputs[ports.weight])
-    return file.dtype(operator.inputs[ports.activation]), file.dtype(weight)
+    weight = file.find(names.weight_name(layer))
+    stored = operator.inputs[ports.weight] if weight is None else weight
+    return file.dtype(operator.inputs[ports.activation]), file.dtype(stored)
 
 
 def _execution(activation: str, weight: str | None) -> tuple[str, str | None]:

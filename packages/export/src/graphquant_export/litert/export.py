@@ -51,8 +51,7 @@ def export_litert(
     Raises:
         As `graphquant_export.ascend.export_ascend` and, for `calibration`, as `observe_ranges`.
         ModelFileError: TensorFlow's converter can't convert the model.
-        UnsupportedLayerError: A layer of LayerParams is not in the model, or has an asymmetric
-            grid.
+        UnsupportedLayerError: A layer of LayerParams is not in the model.
         RangeError: A weight of such a layer is not on its grid.
     """
     path = model_path(save_path)

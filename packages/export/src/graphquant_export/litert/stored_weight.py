@@ -16,15 +16,18 @@ INT4_BITS = 4
 
 @attrs.frozen(eq=False)
 class StoredWeight:
-    """w ≈ (q - zero_point) * scale along one axis.
+    """w ≈ (q - zero_point) * scale + offset along one axis of the codes.
 
     Attributes:
         layer: Name of its layer.
-        codes: int8, in the order in which the operator stores the weight.
+        codes: int8, in the order in which the operator takes the weight, unless `groups` is given.
         scale: float32 ``[1]`` or ``[C]``.
         axis: Axis of the channels.
         bits: 4 for codes that are stored in pairs, else 8.
         zero_point: int64, the shape of `scale`; zeros unless the grid is asymmetric.
+        offset: float32 ``[C]``, what is added to the dequantised weight; ``None`` for nothing.
+        groups: Shape that codes ``[C, n]``, one group a row, are brought to, and the order of its
+            axes that the operator takes.
         bias: int32 codes of the bias, ``[C]``; ``None`` when it stays float.
         bias_scale: float32 ``[1]`` or ``[C]``.
     """
@@ -35,6 +38,8 @@ class StoredWeight:
     axis: int
     bits: int = 8
     zero_point: npt.NDArray[np.int64] = attrs.field()
+    offset: npt.NDArray[np.float32] | None = None
+    groups: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     bias: npt.NDArray[np.int32] | None = None
     bias_scale: npt.NDArray[np.float32] = attrs.field()
 

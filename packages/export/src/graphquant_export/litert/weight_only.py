@@ -30,6 +30,14 @@ from graphquant_export.mnn.op_names import mnn_op_names
 
 logger = logging.getLogger(__name__)
 
+FROM_MNN = {
+    "CONV_2D": (0, 2, 3, 1),
+    "DEPTHWISE_CONV_2D": (3, 1, 2, 0),
+    "FULLY_CONNECTED": (0, 1),
+    "TRANSPOSE_CONV": (1, 2, 3, 0),
+}
+"""Order in which an operator takes the axes of the weight that MNN cuts into groups."""
+
 ON_GRID = 1e-3
 """How far from its grid, in steps, a weight may lie: float32 rounding stays below."""
 
@@ -39,8 +47,8 @@ def weight_only_model(
 ) -> Any:
     """The ``ModelT`` of `model` with the weights of `params` as integers.
 
-    The scale of an output channel is max|w| / (2^(bits-1) - 1), which is that of the grid that the
-    frozen weights lie on, times the factor of a batch norm that is folded into them.
+    Each group gets the grid that MNN derives from its weights: the one that they lie on, times
+    the factor of a batch norm that is folded into them.
 
     Raises:
         UnsupportedLayerError: A layer is not in the model.
@@ -56,8 +64,8 @@ def weight_only_model(
         stored = None if index is None else _stored(graph, index, layer, entry)
         if index is None or stored is None:
             logger.warning(
-                'layer "%s" (%s) keeps a float weight: its groups are not the output channels of '
-                "a LiteRT operator",
+                'layer "%s" (%s) keeps a float weight: what is folded into it is not the same for '
+                "all weights of a group",
                 layer.name,
                 layer.op_type,
             )
@@ -69,11 +77,10 @@ def weight_only_model(
 
 
 def checked_params(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
-    """`params`, each of which LiteRT has weights for.
+    """`params`, checked.
 
     Raises:
         RecordError: They hold something else than LayerParams, or nothing.
-        UnsupportedLayerError: The grid of a layer is asymmetric.
     """
     layers = tuple(params) if isinstance(params, Iterable) else (params,)
     for layer in layers:
@@ -81,11 +88,6 @@ def checked_params(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
             raise RecordError(
                 f"record ({type(layer).__name__}) must be a Record, or hold LayerParams as "
                 "WeightQuantizer.compress_params() returns them"
-            )
-        if layer.asymmetric:
-            raise UnsupportedLayerError(
-                f'layer "{layer.op_name}" has an asymmetric grid, whose zero point is no integer '
-                "as LiteRT needs it: quantise with WeightQuantizer(asymmetric=False)"
             )
     if not layers:
         raise RecordError("record () holds no layer: give WeightQuantizer.compress_params()")
@@ -117,33 +119,43 @@ def _operator(graph: FloatGraph, layer: Layer) -> int | None:
 
 
 def _stored(graph: FloatGraph, index: int, layer: Layer, entry: LayerParams) -> StoredWeight | None:
-    """The weight as integers; ``None`` when it lies on another kind of grid.
+    """The weight as integers; ``None`` when a batch norm took it off its grid.
 
     Raises:
-        RangeError: It lies on none, although its groups are the channels of the operator.
+        RangeError: It lies on none.
     """
-    ports = WEIGHT_PORTS[graph.ops[index].kind]
-    weight = graph.constant(graph.ops[index].inputs[ports.weight].tensor)
+    op = graph.ops[index]
+    ports = WEIGHT_PORTS[op.kind]
+    weight = graph.constant(op.inputs[ports.weight].tensor)
     if weight is None:
         return None
-    moved = np.moveaxis(weight, ports.channel_axis, 0)
-    rows = moved.reshape(len(moved), -1)
-    quantized = mnn_quantize(rows, entry.bits, asymmetric=False)
+    grouping = mnn_grouping(layer, entry.block_size)
+    channels, order = bool(grouping.axes), FROM_MNN[op.kind]
+    axis = ports.channel_axis if channels else 0
+    groups = np.moveaxis(weight, axis, 0) if channels else weight.transpose(np.argsort(order))
+    rows = groups.reshape(grouping.count, -1)
+    quantized = mnn_quantize(rows, entry.bits, entry.asymmetric)
     live = quantized.scale > SMALLEST_SCALE
     off = np.abs(quantized.values() - rows) > ON_GRID * quantized.scale[:, None]
     if off[live].any():
-        if not mnn_grouping(layer, entry.block_size).axes:
+        if layer.op_type == "Conv2DBackpropInput":
             return None
         raise RangeError(
             f'layer "{layer.name}": {np.count_nonzero(off[live])} of {rows.size} weights are not '
             f"on the grid of {entry.bits} bits that is derived from them; strip_wq_ops() before "
             "freezing puts them there"
         )
-    codes = np.moveaxis(quantized.codes.reshape(moved.shape), 0, ports.channel_axis)
+    codes = quantized.codes
+    if channels:
+        codes = np.ascontiguousarray(np.moveaxis(codes.reshape(groups.shape), 0, axis))
+    zero_point = -(1 << (entry.bits - 1)) if entry.asymmetric else 0
     return StoredWeight(
         layer.name,
-        np.ascontiguousarray(codes),
+        codes,
         np.where(live, quantized.scale, np.float32(1)),
-        ports.channel_axis,
+        axis,
         bits=INT4_BITS if entry.bits <= INT4_BITS else 8,
+        zero_point=np.full(grouping.count, zero_point, np.int64),
+        offset=quantized.minimum,
+        groups=None if channels else (groups.shape, order),
     )
