@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphquant_core.exceptions import GraphQuantError
+from graphquant_core.exceptions import GraphQuantError, ModelFileError
 from graphquant_core.testing import damaged
 from graphquant_export.mnn import read_mnn_layers
 
@@ -58,5 +59,46 @@ def test_a_damaged_model_is_read_or_refused(
         assert weight.codes.dtype == np.int8
         assert weight.codes.min(initial=0) >= -half
         assert weight.codes.max(initial=0) < half
-        assert np.isfinite(weight.scale).all()
+        assert (weight.scale >= 0).all()
+        assert np.isfinite(weight.values()).all()
         assert weight.values().shape == (len(weight.scale), weight.codes.shape[1])
+
+
+def many_subgraphs(builder: Any) -> None:
+    """30,000 references to one subgraph with 30,000 references to one op."""
+    builder.StartObject(6)
+    op_list = vector_of(builder, builder.EndObject(), 30_000)
+    builder.StartObject(6)
+    builder.PrependUOffsetTRelativeSlot(4, op_list, 0)
+    subgraphs = vector_of(builder, builder.EndObject(), 30_000)
+    builder.StartObject(11)
+    builder.PrependUOffsetTRelativeSlot(3, op_list, 0)
+    builder.PrependUOffsetTRelativeSlot(10, subgraphs, 0)
+
+
+def many_names(builder: Any) -> None:
+    """50,000 tensors with one name of 50,000 characters."""
+    names = vector_of(builder, builder.CreateString("n" * 50_000), 50_000)
+    builder.StartObject(11)
+    builder.PrependUOffsetTRelativeSlot(7, names, 0)
+
+
+def vector_of(builder: Any, table: int, count: int) -> int:
+    builder.StartVector(4, count, 4)
+    for _ in range(count):
+        builder.PrependUOffsetTRelative(table)
+    return int(builder.EndVector())
+
+
+@pytest.mark.parametrize("write", [many_subgraphs, many_names])
+def test_one_place_that_is_referred_to_again_and_again_is_refused(
+    path: Path, attempt: Callable[[Callable[[], Any]], Any], write: Callable[[Any], None]
+) -> None:
+    """What a file describes is bounded by its size, not by the square of it."""
+    builder = flatbuffers.Builder()
+    write(builder)
+    builder.Finish(builder.EndObject())
+    path.write_bytes(bytes(builder.Output()))
+    refusal = attempt(lambda: read_mnn_layers(path))
+    assert isinstance(refusal, ModelFileError)
+    assert "refers to more than it can hold" in str(refusal)
