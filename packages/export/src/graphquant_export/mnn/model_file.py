@@ -197,6 +197,6 @@ def _weight(quantized: FlatTable) -> MnnWeight:
         raise ValueError(f"it has {len(codes)} groups of codes and {len(scale)} scales")
     if codes.min(initial=0) < -half or codes.max(initial=0) >= half:
         raise ValueError(f"codes from {codes.min()} to {codes.max()} are no {bits} bits")
-    if (scale < 0).any() or (scale > np.finfo(np.float32).max / 2**10).any():
-        raise ValueError(f"scales from {scale.min():g} to {scale.max():g} are no scales")
+    if (scale < 0).any() or (np.abs(alpha) > np.finfo(np.float32).max / 2**10).any():
+        raise ValueError(f"scales and minima from {alpha.min():g} to {alpha.max():g} are none")
     return MnnWeight(codes, scale, minimum, bits)
