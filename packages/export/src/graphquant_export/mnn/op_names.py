@@ -61,8 +61,6 @@ def op_with_bias(view: GraphView, layer: Layer) -> tf.Operation:
 def op_with_activation(view: GraphView, layer: Layer) -> tf.Operation:
     """The Relu or Relu6 that MNN merges into `layer`; else `op_with_bias`."""
     op = op_with_bias(view, layer)
-    if conv_groups(layer) > 1:
-        return op
     for taker, _ in _single_takers(view, op.outputs[0], _BETWEEN[layer.op_type]):
         if taker.type in ("Relu", "Relu6"):
             return taker
