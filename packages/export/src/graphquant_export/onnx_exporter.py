@@ -28,19 +28,23 @@ class OnnxExporter:
         save_path: str | os.PathLike[str],
         *,
         calibration: Mapping[str, npt.ArrayLike] | None = None,
-        opset: int = 17,
+        opset: int | None = None,
         activations: str = "int8",
     ) -> OnnxArtifact:
-        """As `graphquant_export.onnx.export.export_onnx`."""
-        from graphquant_export.onnx.export import export_onnx
+        """As `export_onnx`; as `export_onnx_weights` when `record` holds LayerParams."""
+        from graphquant_export.onnx.export import DEFAULT_OPSET, export_onnx
+        from graphquant_export.onnx.weights import export_onnx_weights
+        from graphquant_export.record import Record
 
+        if not isinstance(record, Record):
+            return export_onnx_weights(model, outputs, record, save_path, opset=opset)
         return export_onnx(
             model,
             outputs,
             record,
             save_path,
             calibration=calibration,
-            opset=opset,
+            opset=DEFAULT_OPSET if opset is None else opset,
             activations=activations,
         )
 

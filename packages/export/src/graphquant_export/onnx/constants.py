@@ -25,7 +25,7 @@ MOST_TAGS = 0x7F800000 - FIRST_TAG
 
 @attrs.frozen(eq=False)
 class StoredConstant:
-    """A float Const whose value is codes * scale, which the file holds as these two.
+    """A float Const whose value is (codes - zero_point) * scale + offset, which the file holds.
 
     Attributes:
         layer: Name of the layer that it belongs to.
@@ -34,6 +34,9 @@ class StoredConstant:
         codes: int8 or int32, in the shape of the Const.
         scale: float32 ``[G]``, the scale of each group.
         groups: Number of the group of each code, in the shape of the Const.
+        bits: Bits of a code in the file: 4, 8 or 32.
+        zero_point: ``[G]``, the type of `codes`; ``None`` for zeros.
+        offset: float32 ``[G]``, where 0.0 is no code; ``None`` for zeros.
     """
 
     layer: str
@@ -42,6 +45,9 @@ class StoredConstant:
     codes: npt.NDArray[Any]
     scale: npt.NDArray[np.float32]
     groups: npt.NDArray[np.int64]
+    bits: int = 8
+    zero_point: npt.NDArray[Any] | None = None
+    offset: npt.NDArray[np.float32] | None = None
 
 
 @attrs.frozen(eq=False)

@@ -2,7 +2,7 @@
 
 tf2onnx folds factors and batch norms into constant weights, and merges constants that are equal.
 A quantised weight must be left alone, so that it is a node without a value while the graph is
-optimised: one whose type nothing knows, with a number of its own.
+optimised, one whose type nothing knows, with a number of its own, and an input after that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from graphquant_export.frozen import GraphDefEditor
 from graphquant_export.node_def import const_node
 from graphquant_export.onnx.constants import Found, Tags
 
-WEIGHT_NODE = "GraphquantWeight"
+_WEIGHT_NODE = "GraphquantWeight"
 HIGHEST_CONVERTED_OPSET = 18
 """tf2onnx writes no later one; onnx's own version converter goes on from there."""
 
@@ -74,14 +74,12 @@ class Converted:
     """What a conversion gave.
 
     Attributes:
-        model: The model, with a `WEIGHT_NODE` for each weight and the tags of the biases.
-        weights: Which weight each `WEIGHT_NODE` is, by its attribute ``number``.
-        names: Names of the nodes of the TensorFlow graph.
+        model: The model, with an input for each weight and the tags of the biases.
+        weights: Which weight each of these inputs is, by its name.
     """
 
     model: onnx.ModelProto
-    weights: tuple[Found, ...]
-    names: frozenset[str]
+    weights: dict[str, Found]
 
 
 def convert(
@@ -123,7 +121,7 @@ def convert(
             converted = optimizer.optimize_graph(converted, optimizers={"fold": ConstFoldOptimizer})
             weights = _hide_weights(converted, tags)
             converted = optimizer.optimize_graph(converted, optimizers=_passes())
-            model = converted.make_model("")
+            model: onnx.ModelProto = converted.make_model("")
     except GraphQuantError:
         raise
     except _FAILURES as error:
@@ -131,7 +129,22 @@ def convert(
         raise ModelFileError(f"tf2onnx cannot convert the model: {error!r}") from error
     finally:
         logger.removeHandler(failures)
-    return Converted(model, weights, frozenset(node.name for node in tagged.node))
+    return Converted(model, _make_inputs(model, weights))
+
+
+def _make_inputs(model: onnx.ModelProto, weights: Sequence[Found]) -> dict[str, Found]:
+    """Puts inputs in the place of the hidden weights: every tool knows how to pass these by."""
+    inputs: dict[str, Found] = {}
+    for node in [node for node in model.graph.node if node.op_type == _WEIGHT_NODE]:
+        weight = weights[onnx.helper.get_attribute_value(node.attribute[0])]
+        inputs[node.output[0]] = weight
+        model.graph.input.append(
+            onnx.helper.make_tensor_value_info(
+                node.output[0], onnx.TensorProto.FLOAT, weight.positions.shape
+            )
+        )
+        model.graph.node.remove(node)
+    return inputs
 
 
 def _passes() -> dict[str, Any]:
@@ -195,7 +208,7 @@ def _hide_weights(graph: Any, tags: Tags) -> tuple[Found, ...]:
         if weight is None or weight.constant.role != "weight":
             continue
         hidden = graph.make_node(
-            WEIGHT_NODE,
+            _WEIGHT_NODE,
             [],
             attr={"number": len(found)},
             shapes=[list(weight.positions.shape)],

@@ -1,63 +1,72 @@
-"""Integers in an ONNX graph: initialisers with their scale, behind DequantizeLinear."""
+"""Puts the integers of weights and biases into an ONNX model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_export.onnx.constants import Found, Tags
-from graphquant_export.onnx.conversion import WEIGHT_NODE
+from graphquant_export.onnx.dequantize import dequantize
+from graphquant_export.onnx.model_file import opset_of
 
 
-def store_integers(model: onnx.ModelProto, weights: Sequence[Found], tags: Tags) -> dict[str, str]:
-    """Puts the integers of weights and biases into `model`, and names the layers' nodes.
-
-    ::
-
-        <layer>/weight, …/weight_scale, …/weight_zero_point -> DequantizeLinear -> <layer>
-        <layer>/bias, …/bias_scale, …/bias_zero_point -> DequantizeLinear -> <layer>
-
-    The scale has the shape ``[]`` or, along the attribute ``axis``, ``[C]``.
+def store_integers(model: onnx.ModelProto, weights: Mapping[str, Found], tags: Tags) -> set[str]:
+    """Puts the integers into `model`, and names the nodes that take them after their layers.
 
     Args:
         model: As `convert` gave it.
-        weights: Which weight each hidden node is.
+        weights: Which weight each input is that stands for one.
         tags: The tags of its constants.
 
     Returns:
-        The name of the node of each layer with a weight.
+        The layers with a weight, whose names their nodes have now.
 
     Raises:
         UnsupportedLayerError: A constant has no place in the model, or no axis for its scales.
     """
-    graph = model.graph
+    graph, opset = model.graph, opset_of(model)
     nodes = list(graph.node)
-    made: dict[int, onnx.NodeProto] = {}
-    layers: dict[str, str] = {}
-    for index, node in enumerate(nodes):
-        if node.op_type != WEIGHT_NODE:
-            continue
-        weight = weights[helper.get_attribute_value(node.attribute[0])]
-        made[index] = _dequantize(graph, weight)
-        takers = _renamed(nodes, node.output[0], made[index].output[0])
+    made: list[onnx.NodeProto] = []
+    layers: set[str] = set()
+    for name, weight in weights.items():
+        made += dequantize(graph, weight, opset)
+        takers = _connect(nodes, name, made[-1].output[0])
         layer = weight.constant.layer
         if len(takers) != 1 or layer in layers:
             raise UnsupportedLayerError(
                 f'layer "{layer}": tf2onnx made {len(takers)} ops of it; ONNX holds its integers '
                 "in one only"
             )
-        takers[0].name = layers[layer] = layer
-    nodes = [made.get(index, node) for index, node in enumerate(nodes)]
+        _name(nodes, takers[0], layer)
+        layers.add(layer)
+    for value in [value for value in graph.input if value.name in weights]:
+        graph.input.remove(value)
     biases = _store_biases(graph, nodes, tags)
-    del graph.node[:]
-    graph.node.extend([*biases, *nodes])
+    graph.node.extend([*made, *biases])
     _check_stored(tags, layers, biases)
     return layers
+
+
+def name_layers(model: onnx.ModelProto, names: dict[str, str]) -> set[str]:
+    """Names the nodes that are still called as in TensorFlow after their layers.
+
+    Args:
+        model: The model to change.
+        names: Name of the layer, by the name of its node in TensorFlow.
+
+    Raises:
+        UnsupportedLayerError: There is no node of that name.
+    """
+    nodes = list(model.graph.node)
+    for name, layer in names.items():
+        found = [node for node in nodes if node.name == name]
+        if not found:
+            raise UnsupportedLayerError(f'layer "{layer}": tf2onnx made no op of its own of it')
+        _name(nodes, found[0], layer)
+    return set(names.values())
 
 
 def _store_biases(
@@ -68,47 +77,12 @@ def _store_biases(
         bias = tags.find(numpy_helper.to_array(tensor))
         if bias is not None:
             graph.initializer.remove(tensor)
-            made.append(_dequantize(graph, bias))
-            _renamed(nodes, tensor.name, made[-1].output[0])
+            made += dequantize(graph, bias, 0)
+            _connect(nodes, tensor.name, made[-1].output[0])
     return made
 
 
-def _dequantize(graph: onnx.GraphProto, found: Found) -> onnx.NodeProto:
-    """The DequantizeLinear of `found`, whose initialisers are added to `graph`."""
-    name = f"{found.constant.layer}/{found.constant.role}"
-    axis, scale = _scale(found)
-    zero_point = np.zeros(scale.shape, found.constant.codes.dtype)
-    inputs = [name, f"{name}_scale", f"{name}_zero_point"]
-    for array, key in zip((found.codes, scale, zero_point), inputs, strict=True):
-        graph.initializer.append(numpy_helper.from_array(array, key))
-    node = helper.make_node(
-        "DequantizeLinear",
-        inputs,
-        [f"{name}/DequantizeLinear"],
-        name=f"{name}/DequantizeLinear",
-    )
-    if axis is not None:
-        node.attribute.append(helper.make_attribute("axis", axis))
-    return node
-
-
-def _scale(found: Found) -> tuple[int | None, npt.NDArray[np.float32]]:
-    """(axis, scale ``[C]``) along which the groups of `found` lie, or (None, scale ``[]``)."""
-    groups, scale = found.groups, found.constant.scale
-    if len(scale) == 1:
-        return None, scale.reshape(())
-    for axis, size in enumerate(groups.shape):
-        first = np.moveaxis(groups, axis, 0).reshape(size, -1)
-        if (first == first[:, :1]).all():
-            return axis, scale[first[:, 0]]
-    constant = found.constant
-    raise UnsupportedLayerError(
-        f'layer "{constant.layer}": the scales of its {constant.role} lie along no axis of the '
-        f"shape {list(groups.shape)} that it has in ONNX"
-    )
-
-
-def _renamed(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> list[onnx.NodeProto]:
+def _connect(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> list[onnx.NodeProto]:
     """The nodes that took `old`, which now take `new`."""
     takers = [node for node in nodes if old in node.input]
     for node in takers:
@@ -116,7 +90,15 @@ def _renamed(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> list[onnx.N
     return takers
 
 
-def _check_stored(tags: Tags, layers: dict[str, str], biases: Sequence[onnx.NodeProto]) -> None:
+def _name(nodes: Sequence[onnx.NodeProto], node: onnx.NodeProto, layer: str) -> None:
+    """Calls `node` `layer`; an output that bears that name in TensorFlow gives it away."""
+    for other in nodes:
+        if other.name == layer:
+            other.name = f"{layer}/{other.op_type}"
+    node.name = layer
+
+
+def _check_stored(tags: Tags, layers: set[str], biases: Sequence[onnx.NodeProto]) -> None:
     stored = {node.name.removesuffix("/DequantizeLinear") for node in biases}
     stored |= {f"{layer}/weight" for layer in layers}
     for constant in tags.constants:

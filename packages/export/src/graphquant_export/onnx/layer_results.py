@@ -11,6 +11,7 @@ import onnx
 from onnx import helper
 
 from graphquant_export.onnx.model_file import ModelView
+from graphquant_export.onnx.planned import PlannedLayer
 
 CHANNELS_SECOND = frozenset({"AveragePool", "Conv", "ConvTranspose"})
 """Ops whose result has its channels second in ONNX, wherever TensorFlow has them."""
@@ -22,10 +23,12 @@ class LayerResult:
 
     Attributes:
         tensor: Its name.
+        node: Name of the node of the TensorFlow graph with the same value.
         axes: Where each of its axes is in TensorFlow's layout; ``None`` when that is its own.
     """
 
     tensor: str
+    node: str
     axes: tuple[int, ...] | None
 
     def in_tensorflow(self, value: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -33,37 +36,36 @@ class LayerResult:
         return value if self.axes is None else value.transpose(np.argsort(self.axes))
 
 
-def layer_result(
-    view: ModelView, node: onnx.NodeProto, layer: str, rank: int | None, channels_last: bool
-) -> LayerResult:
+def layer_result(view: ModelView, node: onnx.NodeProto, layer: PlannedLayer) -> LayerResult:
     """The sums of `node` with the layer's bias, which is one of its inputs or an Add behind it.
 
     Args:
         view: The file.
-        node: Node of the layer.
-        layer: Name of the layer.
-        rank: Rank of its result.
-        channels_last: Whether TensorFlow has the channels of the result last.
+        node: Node of the layer, or of its group.
+        layer: The layer.
     """
+    rank = (layer.result if layer.grouped else layer.op).outputs[0].shape.rank
     axes: list[int] | None = None
     second = node.op_type in CHANNELS_SECOND or _concatenates_second(node)
-    if channels_last and rank and second:
+    if layer.channels_last and rank and second:
         axes = [0, rank - 1, *range(1, rank - 1)]
-    result = LayerResult(node.output[0], None if axes is None else tuple(axes))
-    bias = f"{layer}/bias"
-    if bias not in view.stored or _takes(view, node, bias):
-        return result
+    has_bias = len(node.input) > 2 or layer.grouped
+    own = layer.result if has_bias else layer.op
+    result = LayerResult(node.output[0], own.name, None if axes is None else tuple(axes))
     tensor = node.output[0]
-    while True:
+    while not has_bias:
         takers = view.takers(tensor)
         if len(takers) != 1:
-            return result
+            break
         (taker,) = takers
         tensor = taker.output[0]
         if taker.op_type == "Transpose" and axes is not None:
             axes = [axes[axis] for axis in _permutation(taker)]
-        if _takes(view, taker, bias):
-            return LayerResult(tensor, None if axes is None else tuple(axes))
+        has_bias = _takes(view, taker, f"{layer.name}/bias")
+        if has_bias:
+            layout = None if axes is None else tuple(axes)
+            result = LayerResult(tensor, layer.result.name, layout)
+    return result
 
 
 def _concatenates_second(node: onnx.NodeProto) -> bool:

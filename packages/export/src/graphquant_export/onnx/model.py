@@ -9,12 +9,12 @@ import onnx
 import tensorflow as tf
 from onnx import version_converter
 
-from graphquant_core.exceptions import ConfigError, ModelFileError, UnsupportedLayerError
+from graphquant_core.exceptions import ConfigError, GraphQuantError, ModelFileError
 from graphquant_export.onnx.bias_inputs import merge_biases
 from graphquant_export.onnx.canonical import canonicalize
 from graphquant_export.onnx.constants import StoredConstant, Tags
 from graphquant_export.onnx.conversion import HIGHEST_CONVERTED_OPSET, Quantizer, convert
-from graphquant_export.onnx.integers import store_integers
+from graphquant_export.onnx.integers import name_layers, store_integers
 
 LOWEST_OPSET = 13
 """The first one whose DequantizeLinear has an axis."""
@@ -60,29 +60,25 @@ def quantized_model(
     """
     tags = Tags(constants)
     converted = convert(graph_def, outputs, tags, quantizers, min(opset, HIGHEST_CONVERTED_OPSET))
-    model = converted.model
-    layers = set(store_integers(model, converted.weights, tags))
-    layers |= _name_nodes(model, without_weight)
-    merge_biases(model)
     try:
-        if opset > HIGHEST_CONVERTED_OPSET:
-            model = version_converter.convert_version(model, opset)
+        model = _at_opset(converted.model, opset)
+        layers = store_integers(model, converted.weights, tags)
+        layers |= name_layers(model, dict(without_weight))
+        merge_biases(model)
         canonicalize(model, layers)
         _describe(model)
         onnx.checker.check_model(model, full_check=True)
         return model.SerializeToString(deterministic=True)
+    except GraphQuantError:
+        raise
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelFileError(f"the model is not valid in opset {opset}: {error}") from error
 
 
-def _name_nodes(model: onnx.ModelProto, names: Mapping[str, str]) -> set[str]:
-    """Names the nodes that are still called as in TensorFlow after their layers."""
-    nodes = {node.name: node for node in model.graph.node}
-    for name, layer in names.items():
-        if name not in nodes:
-            raise UnsupportedLayerError(f'layer "{layer}": tf2onnx made no op of its own of it')
-        nodes[name].name = layer
-    return set(names.values())
+def _at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    if opset <= HIGHEST_CONVERTED_OPSET:
+        return model
+    return version_converter.convert_version(model, opset)
 
 
 def _describe(model: onnx.ModelProto) -> None:

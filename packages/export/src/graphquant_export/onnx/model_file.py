@@ -111,6 +111,9 @@ class ModelView:
     def _dequantizers(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         for name in node.input:
             maker = self._behind_moves(name)
+            if maker is not None and maker.op_type == "Add" and maker.input[1] in self.stored:
+                # The offset of a grid on which 0.0 is no code.
+                maker = self.maker(maker.input[0])
             if maker is not None and maker.op_type == "DequantizeLinear":
                 yield maker
 

@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx
-import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, OutputNotFoundError
-from graphquant_core.graph import plan_graph
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
 from graphquant_export.feeds import checked_feeds
-from graphquant_export.frozen import GraphDefEditor, import_frozen, tensor_name
+from graphquant_export.frozen import tensor_name
 from graphquant_export.onnx.artifact import OnnxArtifact
 from graphquant_export.onnx.kernels import integer_kernel
 from graphquant_export.onnx.layer_results import LayerResult, layer_result
 from graphquant_export.onnx.model_file import ModelView, read_model
+from graphquant_export.onnx.planned import planned
 from graphquant_export.onnx.sessions import Session
-from graphquant_export.simulation import simulate
+from graphquant_export.record import Record
 
 Array = npt.NDArray[Any]
 
@@ -44,8 +43,7 @@ class OnnxRuntime:
         for output in self._source.outputs:
             self._check_output(output)
         self._session = Session(self._model, self._where)
-        frozen = GraphDefEditor(self._source.model).graph_def(self._source.outputs)
-        self._graph = import_frozen(frozen)
+        self._planned = planned(self._source)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Value of each of `outputs`, float32 where the model has floats, in TensorFlow's layout.
@@ -79,7 +77,7 @@ class OnnxRuntime:
         """
         shown = self._layer_results()
         model = onnx.ModelProto.FromString(self._model.SerializeToString())
-        tensors = list(dict.fromkeys(result.tensor for _, result in shown.values()))
+        tensors = list(dict.fromkeys(result.tensor for result in shown.values()))
         model.graph.output.extend(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
             for name in tensors
@@ -88,8 +86,8 @@ class OnnxRuntime:
         found = Session(model, self._where, integers=False).run(tensors, self._fed(feeds))
         values = dict(zip(tensors, found, strict=True))
         return {
-            name: LayerOutput(tensor, result.in_tensorflow(values[result.tensor]))
-            for name, (tensor, result) in shown.items()
+            name: LayerOutput(result.node, result.in_tensorflow(values[result.tensor]))
+            for name, result in shown.items()
         }
 
     def executions(self) -> tuple[LayerExecution, ...]:
@@ -98,7 +96,7 @@ class OnnxRuntime:
         The reason says when ONNX Runtime sums a layer in float although the file's integers go
         into it: its kernels for integers also round what comes out.
         """
-        return tuple(self._execution(row) for row in plan_graph(self._graph).rows)
+        return tuple(self._execution(row) for row in self._planned.rows)
 
     def kernels(self) -> dict[str, str]:
         """Type of the op that ONNX Runtime runs each quantised layer with, by its name.
@@ -107,9 +105,9 @@ class OnnxRuntime:
         """
         optimized = ModelView(self._session.optimized)
         return {
-            row.name: integer_kernel(optimized, row.name) or self._view.nodes[row.name].op_type
-            for row in plan_graph(self._graph).layers
-            if row.name in self._source.record and row.name in self._view.nodes
+            name: integer_kernel(optimized, name) or self._view.nodes[name].op_type
+            for name in self._planned.layers
+            if name in self._view.nodes
         }
 
     def _execution(self, row: Layer | Skip) -> LayerExecution:
@@ -117,7 +115,7 @@ class OnnxRuntime:
         name = None if node is None else row.name
         if isinstance(row, Skip):
             return LayerExecution(row.name, row.op_type, name, "float", row.reason)
-        if row.name not in self._source.record:
+        if row.name not in self._planned.layers:
             reason = "the record has no entry for it"
             return LayerExecution(row.name, row.op_type, name, "float", reason)
         if node is None:
@@ -128,34 +126,28 @@ class OnnxRuntime:
     def _read(self, row: Layer, node: onnx.NodeProto) -> tuple[str, str | None]:
         activation = self._view.activation_bits(node)
         weight = activation if row.weight_port is None else self._view.weight_bits(node)
+        not_quantized = "its input is not quantised"
         if weight is None:
-            return "float", "the file has no integers for its weight, or for its input"
+            return "float", not_quantized if row.weight_port is None else "its weight is float"
         if activation is None:
-            return f"int{weight} weights", "its input is not quantised"
+            expected = not isinstance(self._source.record, Record)
+            return f"int{weight} weights", None if expected else not_quantized
         if integer_kernel(ModelView(self._session.optimized), row.name) is None:
             version = self._session.version
             return f"int{weight}", f"ONNX Runtime {version} sums it in float ({node.op_type})"
         return f"int{weight}", None
 
-    def _layer_results(self) -> dict[str, tuple[str, LayerResult]]:
-        """(node of the simulation, tensor) of each quantised layer that the file has."""
-        source = self._source
-        simulated = simulate(source.model, source.outputs, source.record)
-        graph = import_frozen(simulated.graph_def)
+    def _layer_results(self) -> dict[str, LayerResult]:
+        """The result of each quantised layer that the file has."""
         results = {}
-        for layer in simulated.layers:
-            # The members of a group have one result, which is that of their Concat.
-            concat = graph.get_operation_by_name(layer.result).type in ("Concat", "ConcatV2")
-            node = self._view.nodes.get(layer.result if concat else layer.name)
+        for layer in self._planned.layers.values():
+            node = self._view.nodes.get(layer.result.name if layer.grouped else layer.name)
             if node is not None:
-                rank = graph.get_operation_by_name(layer.result).outputs[0].shape.rank
-                last = channels_are_last(graph.get_operation_by_name(layer.node))
-                found = layer_result(self._view, node, layer.name, rank, last)
-                results[layer.name] = layer.result, found
+                results[layer.name] = layer_result(self._view, node, layer)
         return results
 
     def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        checked = checked_feeds(self._graph, feeds)
+        checked = checked_feeds(self._planned.graph, feeds)
         named = {tensor_name(name): value for name, value in checked.items()}
         missing = [name for name in self._inputs if name not in named]
         if missing:
@@ -169,10 +161,3 @@ class OnnxRuntime:
             raise OutputNotFoundError(
                 f'{self._where} has no output "{output}"{closest(output, self._outputs)}'
             )
-
-
-def channels_are_last(op: tf.Operation) -> bool:
-    """Whether `op` has a data format in which the channels are last."""
-    if "data_format" not in op.node_def.attr:
-        return False
-    return bool(op.get_attr("data_format").endswith(b"C"))

@@ -20,8 +20,23 @@ _INT8_OPSET = 21
 """From this opset on, ONNX Runtime for x86 makes invalid nodes where it turns int8 into uint8."""
 
 
+def session_config(opset: int) -> dict[str, str]:
+    """Configuration of an ONNX Runtime session that computes what a file of `opset` says.
+
+    By default ONNX Runtime lets sums of products saturate at 16 bits on x86 CPUs without VNNI,
+    rounds what goes into a MatMul with integer weights alone to 8 bits, and refuses many models
+    with int8 activations of opset 21 or later on x86. Each entry is for
+    ``SessionOptions.add_session_config_entry``.
+    """
+    config = {
+        "session.x64quantprecision": "1",
+        "session.qdq_matmulnbits_accuracy_level": "1",
+    }
+    return config if opset < _INT8_OPSET else {**config, "session.qdqisint8allowed": "1"}
+
+
 class Session:
-    """`model` in ONNX Runtime, as its extended optimisations leave it.
+    """`model` in ONNX Runtime with `session_config`, as its extended optimisations leave it.
 
     Args:
         model: The model.
@@ -48,11 +63,10 @@ class Session:
             options.log_severity_level = 4
             options.optimized_model_filepath = str(written)
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            options.add_session_config_entry("session.disable_quant_qdq", str(int(not integers)))
-            # Sums of products of 8 bits saturate at 16 bits on CPUs without VNNI otherwise.
-            options.add_session_config_entry("session.x64quantprecision", "1")
-            if opset_of(model) >= _INT8_OPSET:
-                options.add_session_config_entry("session.qdqisint8allowed", "1")
+            config = session_config(opset_of(model))
+            config["session.disable_quant_qdq"] = str(int(not integers))
+            for key, value in config.items():
+                options.add_session_config_entry(key, value)
             content = model.SerializeToString()
             try:
                 self._session = runtime.InferenceSession(

@@ -1,0 +1,165 @@
+"""Export of weight-only models to ONNX: integers for the weights, floats for everything else."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from graphquant_core.exceptions import RecordError, UnsupportedLayerError
+from graphquant_core.exporter import ExportSource
+from graphquant_core.files import write_whole
+from graphquant_core.graph import GraphView
+from graphquant_core.layer import Layer
+from graphquant_core.suggestions import closest
+from graphquant_export.frozen import (
+    GraphDefEditor,
+    check_outputs,
+    evaluate_constants,
+    import_frozen,
+)
+from graphquant_export.mnn import LayerParams
+from graphquant_export.mnn.layers import plan_for_mnn
+from graphquant_export.mnn.op_names import mnn_op_names
+from graphquant_export.node_def import const_node
+from graphquant_export.onnx.artifact import OnnxArtifact, writable_path
+from graphquant_export.onnx.constants import StoredConstant
+from graphquant_export.onnx.dequantize import INT4_OPSET
+from graphquant_export.onnx.model import check_opset, quantized_model
+from graphquant_export.onnx.weight_grids import weight_constant
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_OPSET = 17
+
+
+def export_onnx_weights(
+    model: tf.compat.v1.GraphDef,
+    outputs: Sequence[str],
+    params: Iterable[LayerParams],
+    save_path: str | os.PathLike[str],
+    *,
+    opset: int | None = None,
+) -> OnnxArtifact:
+    """Writes ``<save_path>.onnx``: weights as int8 or int4 codes with the scales of their groups.
+
+    A weight of 2 to 4 bits is stored as int4, one of 5 to 8 as int8. A grid with a minimum has
+    a zero point where 0.0 is one of its codes, else an Add behind its DequantizeLinear.
+
+    Args:
+        model: Frozen graph, with its weights on the grids that `params` say.
+        outputs: Names of the ops that are the model's outputs.
+        params: How each layer is quantised, as `WeightQuantizer.compress_params` returns it.
+        save_path: Start of the name of the file.
+        opset: Opset of the model, 13 or later. By default 21 when a weight has 4 bits or less or
+            blocks, which is the first that knows these, else 17. With an earlier one, 4 bits
+            are stored as int8.
+
+    Raises:
+        OutputNotFoundError: An output is not in the model.
+        RecordError: `params` holds something else than LayerParams, or nothing.
+        UnsupportedLayerError: A layer is not in the model, or ONNX has no such grid; names it.
+        RangeError: A weight is not on its grid; names the layer.
+        ModelFileError: The model is not frozen, or can't be converted.
+        ConfigError: `opset` is none that can be written.
+        FileWriteError: The file can't be written. After any error an older one is as it was.
+    """
+    path = writable_path(save_path)
+    layers = checked_params(params)
+    small = any(layer.bits <= 4 or layer.block_size for layer in layers)
+    opset = (INT4_OPSET if small else DEFAULT_OPSET) if opset is None else opset
+    check_opset(opset)
+    names = check_outputs(model, outputs)
+    frozen = GraphDefEditor(model).graph_def(names)
+    graph_def, constants = _with_own_weights(frozen, layers)
+    content = quantized_model(graph_def, names, constants, opset, quantizers={}, without_weight={})
+    write_whole(path, content)
+    logger.info("The model is saved in %s", path)
+    return OnnxArtifact(path, opset, ExportSource(model, names, layers))
+
+
+def checked_params(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
+    """`params` as a tuple.
+
+    Raises:
+        RecordError: They hold something else than LayerParams, or nothing.
+    """
+    layers = tuple(params)
+    for layer in layers:
+        if not isinstance(layer, LayerParams):
+            raise RecordError(
+                f"record ({type(layer).__name__}) must be a Record, or hold LayerParams as "
+                "WeightQuantizer.compress_params() returns them"
+            )
+    if not layers:
+        raise RecordError("record () holds no layer: give WeightQuantizer.compress_params()")
+    return layers
+
+
+def quantized_layers(view: GraphView, params: Sequence[LayerParams]) -> dict[str, LayerParams]:
+    """The parameters of each layer that `params` quantises, by the layer's TensorFlow name.
+
+    Raises:
+        UnsupportedLayerError: An entry names no layer, or the groups of one differ.
+    """
+    wanted = {layer.op_name: layer for layer in params}
+    found: dict[str, LayerParams] = {}
+    known: set[str] = set()
+    for layer in plan_for_mnn(view.graph, view=view).layers:
+        names = mnn_op_names(view, layer)
+        known.update(names)
+        grids = {
+            (entry.bits, entry.asymmetric, entry.block_size)
+            for entry in map(wanted.get, names)
+            if entry is not None
+        }
+        if len(grids) > 1 or 0 < sum(name in wanted for name in names) < len(names):
+            raise UnsupportedLayerError(f'layer "{layer.name}": its groups have different grids')
+        if grids:
+            found[layer.name] = wanted[names[0]]
+    for name in wanted:
+        if name not in known:
+            raise UnsupportedLayerError(
+                f'layer "{name}" of record is not in the model{closest(name, known)}'
+            )
+    return found
+
+
+def _with_own_weights(
+    frozen: tf.compat.v1.GraphDef, params: Sequence[LayerParams]
+) -> tuple[tf.compat.v1.GraphDef, list[StoredConstant]]:
+    """The graph with a Const for the weight of each quantised layer, and what these store."""
+    view = GraphView(import_frozen(frozen))
+    wanted = quantized_layers(view, params)
+    layers = [
+        layer
+        for layer in plan_for_mnn(view.graph, view=view).layers
+        if layer.name in wanted and _has_axis(layer)
+    ]
+    tensors = [
+        view.graph.get_operation_by_name(layer.name).inputs[layer.weight_port or 0]
+        for layer in layers
+    ]
+    editor = GraphDefEditor(frozen)
+    constants = []
+    for layer, value in zip(layers, evaluate_constants(view.graph, tensors), strict=True):
+        weight = np.asarray(value, np.float32)
+        name = editor.add(const_node(editor.unique_name(f"{layer.name}/on_grid"), weight))
+        editor.set_input(layer.name, layer.weight_port or 0, name)
+        constants.append(weight_constant(layer, wanted[layer.name], name, weight))
+    return editor.graph_def([node.name for node in frozen.node]), constants
+
+
+def _has_axis(layer: Layer) -> bool:
+    if layer.op_type != "Conv2DBackpropInput":
+        return True
+    logger.warning(
+        'layer "%s" (%s) stays float: the groups that MNN gives it cross its channels, and ONNX '
+        "has scales along an axis only",
+        layer.name,
+        layer.op_type,
+    )
+    return False
