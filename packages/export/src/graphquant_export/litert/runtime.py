@@ -99,10 +99,8 @@ class LiteRtRuntime:
             # The operators of LiteRT have the channels last.
             value = value.transpose(TO_NCHW)
         node = names.node_name(self._file.name(tensor))
-        ends = np.array([-128, 127], np.int8)
-        low, high = (float(end) for end in self._file.dequantized(tensor, ends))
         step = self._step(tensor)
-        return LayerOutput(node, value, step, None if step is None else (low, high))
+        return LayerOutput(node, value, step, None if step is None else self._ends(tensor))
 
     def executions(self) -> tuple[LayerExecution, ...]:
         """How each layer of the plan is computed, read from the file."""
@@ -132,6 +130,7 @@ class LiteRtRuntime:
         return known[tensor_name(name)]
 
     def _ends(self, tensor: int) -> tuple[float, float]:
+        """Smallest and largest value on the grid of `tensor`."""
         codes = np.array([-128, 127], np.int8)
         low, high = self._file.dequantized(tensor, codes)
         return float(low), float(high)
