@@ -32,7 +32,7 @@ def load_keras_model(model: ModelPath, outputs: Sequence[str] | None) -> LoadedM
         except Exception as error:  # a layer of the user's can raise anything
             raise ModelFileError(f"{model.argument} cannot be loaded: {error}") from error
         frozen = freeze_function(_traced(loaded, model.argument))
-        wanted = getattr(loaded, "output_names", None) or ["output"] * len(frozen.outputs)
+        wanted = getattr(loaded, "output_names", None) or [loaded.layers[-1].name]
         graph_def, names = name_outputs(frozen.graph_def, frozen.outputs, wanted)
         graph_def, names = inline_layers(graph_def, names)
     if outputs is not None:
