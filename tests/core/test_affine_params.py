@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from graphquant_core.exceptions import NonFiniteError, RangeError
 from graphquant_core.grid import INT8, INT8_NARROW, Grid
-from graphquant_core.quantize import affine_params, dequantize, fake_quantize, quantize
+from graphquant_core.quantize import (
+    FLOAT32_EPSILON,
+    affine_params,
+    dequantize,
+    fake_quantize,
+    quantize,
+)
 from graphquant_core.testing import activation_ranges, grids
 
 RANGES = 400
@@ -108,6 +114,14 @@ def test_a_degenerate_range_gets_scale_one(low: float, high: float, grid: Grid) 
     assert (params.scale, params.offset) == (1, grid.minimum)
 
 
+@pytest.mark.parametrize("below", [False, True])
+def test_the_smallest_range_that_is_alive_is_kept(below: bool) -> None:
+    """A scale of 1.192092896e-7 itself is kept, the float32 below it becomes 1.0."""
+    scale = np.nextafter(FLOAT32_EPSILON, np.float32(0)) if below else FLOAT32_EPSILON
+    two_steps = Grid(2, narrow=True)
+    assert affine_params(0, 2 * scale, two_steps).scale == (1 if below else FLOAT32_EPSILON)
+
+
 def test_one_degenerate_channel_leaves_the_others_alone() -> None:
     """Channels are independent."""
     params = affine_params([0, -1], [0, 254], INT8, (0,))
@@ -126,6 +140,7 @@ def test_relu6_has_the_factors_of_a_recorded_model() -> None:
     ("low", "high", "error", "message"),
     [
         (2, 1, RangeError, r"minimum \(2.0\) must not be above maximum \(1.0\)"),
+        ([1, 0], [1, -1], RangeError, r"minimum \(0.0\) must not be above maximum \(-1.0\)"),
         ([0, 0], [1, -1], RangeError, r"minimum \(0.0\) must not be above maximum \(-1.0\)"),
         ([0, 0], 1, RangeError, r"minimum \(shape \[2\]\) and maximum \(shape \[\]\)"),
         (np.nan, 1, NonFiniteError, "minimum has 1 of 1"),

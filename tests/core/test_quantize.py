@@ -212,6 +212,14 @@ def test_a_dead_channel_gets_scale_one(grid: Grid, max_abs: float) -> None:
     assert quantize(max_abs, params) == 0
 
 
+@pytest.mark.parametrize("below", [False, True])
+def test_the_smallest_scale_that_is_alive_is_kept(below: bool) -> None:
+    """1.192092896e-7 itself is a scale, the float32 below it is none."""
+    largest = np.nextafter(FLOAT32_EPSILON, np.float32(0)) if below else FLOAT32_EPSILON
+    one_step = Grid(2, narrow=True)  # max|w| / 1
+    assert symmetric_params(largest, one_step).scale == (1 if below else FLOAT32_EPSILON)
+
+
 @given(st.data(), grids())
 def test_the_largest_weight_gets_the_largest_code(data: st.DataObject, grid: Grid) -> None:
     """With scale = max|w| / qmax the codes ±qmax are used, and nothing saturates."""
