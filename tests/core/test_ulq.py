@@ -137,3 +137,15 @@ def test_shapes_must_agree() -> None:
     """Upstream gradient and x have one shape: no silent broadcast."""
     with pytest.raises(RangeError, match=r"upstream \(shape \[1\]\) .* of x, \[3\]"):
         ulq_gradient(np.ones(3), np.ones(1), 1.0, 0.0, INT8)
+
+
+def test_the_ends_of_the_grid_are_inside_as_for_the_kernel() -> None:
+    """A value that is the last one of the grid passes its gradient on; the next float32 doesn't."""
+    low, high = np.float32(-1), np.float32(254)  # scale 1, zero point 1: the ends are exact
+    x = np.array([low, np.nextafter(low, -np.inf), high, np.nextafter(high, np.inf)], np.float32)
+    ones = np.ones(4, np.float32)
+    kernel = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(gradients=ones, inputs=x, min=low, max=high)
+    dx, d_max, d_min = ulq_gradient(x, ones, high, low, INT8)
+    assert dx.tolist() == [1, 0, 1, 0]
+    np.testing.assert_array_equal(dx, kernel[0])
+    assert (d_max, d_min) == (1, 1)
