@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import graphquant_qat as amct
 from graphquant_core.weak_channels import weak_channels
 from graphquant_export.ascend.export import quantize_graph
 from graphquant_export.record import LayerFactors, Record, read_record
+from graphquant_export.simulation import simulate
 from graphquant_wq import WeightQuantizer, quantize_frozen_weights, strip_wq_ops
 
 v1 = tf.compat.v1
@@ -82,12 +84,17 @@ def test_mnn_tells_of_them_when_a_trained_graph_is_stripped(
     assert tiny.startswith('layer "conv": 2 of 4 channels are too small (the first is 2): MNN')
 
 
-def test_ascend_tells_of_channels_that_become_zero(caplog: pytest.LogCaptureFixture) -> None:
-    """A float model with the scales that ARQ gives: 1.0 for what is below 1.192e-7."""
+@pytest.mark.parametrize("make", [quantize_graph, simulate])
+def test_ascend_tells_of_channels_that_become_zero(
+    caplog: pytest.LogCaptureFixture, make: Callable[..., object]
+) -> None:
+    """A float model with the scales that ARQ gives: 1.0 for what is below 1.192e-7; and so do the
+    targets that start from the simulation.
+    """
     largest = np.abs(KERNEL).max(axis=(0, 1, 2)) / 127
     scales = np.where(largest < np.float32(1.192092896e-7), np.float32(1), largest)
     factors = LayerFactors(0.01, 0, scales)
-    quantize_graph(frozen(), ["y"], Record({"conv": factors}))
+    make(frozen(), ["y"], Record({"conv": factors}))
     dead, tiny = warnings(caplog)
     assert dead == 'layer "conv": 1 of 4 channels is all zero (the first is 1)'
     assert tiny == (

@@ -103,7 +103,9 @@ class DeployedGraph:
 def deploy_graph(
     model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Record
 ) -> DeployedGraph:
-    """The graph of integers that `model` becomes; nothing is written.
+    """The graph of integers that `model` becomes, for every target; nothing is written.
+
+    Channels whose codes are all zero are logged.
 
     Raises: as `export_ascend`.
     """
@@ -116,6 +118,9 @@ def deploy_graph(
     strip_later_attributes(pruned, graph)
     editor = GraphDefEditor(pruned)
     integers = [layer_integers(site, values) for site in sites]
+    for site, numbers in zip(sites, integers, strict=True):
+        for sentence in numbers.weak:
+            logger.warning('layer "%s": %s', site.layer.name, sentence)
     layers = deploy(editor, names, list(zip(sites, integers, strict=True)))
     quantized = editor.graph_def(names)
     quantized.library.function.extend(ascend_functions())
@@ -135,9 +140,6 @@ def quantize_graph(
 
 
 def _log_advice(deployed: DeployedGraph) -> None:
-    for site, integers in zip(deployed.sites, deployed.integers, strict=True):
-        for sentence in integers.weak:
-            logger.warning('layer "%s": %s', site.layer.name, sentence)
     for layer in deployed.layers:
         for sentence in layer.advice:
             logger.warning('layer "%s": %s', layer.name, sentence)
