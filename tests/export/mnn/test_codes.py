@@ -144,3 +144,10 @@ def test_the_sparse_form_is_decoded_by_hand() -> None:
     zero = np.array([0, 3], np.int8)
     codes = decode_codes(np.frombuffer(stored, np.uint8), 2, False, zero, 0)
     assert codes.tolist() == [[0, 5, 0, 0], [-7, 3, 5, 3]]
+
+
+def test_the_plain_form_is_the_codes_themselves() -> None:
+    """One int8 a weight, one group after the other, as older converters store them."""
+    stored = np.array([[1, -2, 3], [-128, 127, 0]], np.int8)
+    codes = decode_codes(stored.view(np.uint8).ravel(), 4, False, np.zeros(2, np.int8), 3)
+    np.testing.assert_array_equal(codes, stored)
