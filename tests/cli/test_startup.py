@@ -17,6 +17,19 @@ finally:
 """
 
 
+def _modules(arguments: tuple[str, ...]) -> list[str]:
+    """The modules that a run of `graphquant` with `arguments` imports."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN_THEN_LIST_MODULES, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    modules = done.stderr.rsplit("MODULES ", 1)[1].split()
+    assert "graphquant_cli.main" in modules
+    return modules
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -50,12 +63,22 @@ finally:
 )
 def test_no_tensorflow_unless_a_graph_is_loaded(arguments: tuple[str, ...]) -> None:
     """Help, versions, plugins and a wrong path are answered without importing TensorFlow."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN_THEN_LIST_MODULES, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    modules = done.stderr.rsplit("MODULES ", 1)[1].split()
-    assert "graphquant_cli.main" in modules
-    assert "tensorflow" not in modules
+    assert "tensorflow" not in _modules(arguments)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("plugins",), ("plan", "--help")], ids=" ".join)
+def test_help_needs_no_numpy(arguments: tuple[str, ...]) -> None:
+    """What a shell asks often is answered without NumPy."""
+    assert "numpy" not in _modules(arguments)
+
+
+def test_the_command_starts_without_the_packages_that_train() -> None:
+    """Without graphquant-qat and graphquant-wq, every command is there, and `plugins` says why."""
+    blocked = "import sys; sys.modules['graphquant_qat'] = sys.modules['graphquant_wq'] = None"
+    for arguments, expected in ((["--help"], "config"), (["plugins"], "graphquant-wq")):
+        script = f"{blocked}; from graphquant_cli.main import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+        )
+        assert expected in done.stdout
+    assert "failed to load" in done.stdout
