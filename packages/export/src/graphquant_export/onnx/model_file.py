@@ -113,7 +113,7 @@ class ModelView:
             maker = self._behind_moves(name)
             if maker is not None and maker.op_type == "Add" and maker.input[1] in self.stored:
                 # The offset of a grid on which 0.0 is no code.
-                maker = self.maker(maker.input[0])
+                maker = self._behind_moves(maker.input[0])
             if maker is not None and maker.op_type == "DequantizeLinear":
                 yield maker
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from graphquant_core.exceptions import RangeError
 from graphquant_core.layer import Layer
-from graphquant_export.mnn import Grouping, LayerParams, MnnWeight, mnn_grouping, mnn_quantize
+from graphquant_export.mnn import Grouping, LayerParams, mnn_grouping, mnn_quantize
 from graphquant_export.onnx.constants import StoredConstant
 
 TOLERANCE = 1e-3
@@ -19,8 +19,11 @@ TOLERANCE = 1e-3
 
 def weight_constant(
     layer: Layer, params: LayerParams, name: str, weight: npt.NDArray[np.float32]
-) -> StoredConstant:
+) -> StoredConstant | None:
     """The codes of `weight`, which lies on its grid, with scale, zero point or offset.
+
+    ``None`` for a transposed convolution whose weight times the factors of the batch norm behind
+    it lies on the grid, but not the weight itself: MNN's groups cross its channels.
 
     Args:
         layer: The layer.
@@ -34,7 +37,14 @@ def weight_constant(
     grouping = mnn_grouping(layer, params.block_size)
     rows = grouping.rows(weight)
     grid = mnn_quantize(rows, params.bits, params.asymmetric)
-    _check_on_grid(layer.name, grid, rows)
+    off = np.abs(grid.values() - rows) > TOLERANCE * grid.scale[:, None] + 1e-6
+    if off.any() and layer.op_type == "Conv2DBackpropInput":
+        return None
+    if off.any():
+        raise RangeError(
+            f'layer "{layer.name}": {np.count_nonzero(off)} of {rows.size} weights are not on a '
+            f"grid of {grid.bits} bits; strip_wq_ops() before freezing puts them there"
+        )
     live = grid.scale > 0
     scale = np.where(live, grid.scale, np.float32(1))
     constant = StoredConstant(
@@ -64,12 +74,3 @@ def weight_constant(
 def _in_tensorflow(grouping: Grouping, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     stored = rows.reshape([grouping.weight_shape[axis] for axis in grouping.order])
     return np.ascontiguousarray(stored.transpose(np.argsort(grouping.order)))
-
-
-def _check_on_grid(layer: str, grid: MnnWeight, rows: npt.NDArray[np.float32]) -> None:
-    off = np.abs(grid.values() - rows) > TOLERANCE * grid.scale[:, None] + 1e-6
-    if off.any():
-        raise RangeError(
-            f'layer "{layer}": {np.count_nonzero(off)} of {rows.size} weights are not on a grid of '
-            f"{grid.bits} bits; strip_wq_ops() before freezing puts them there"
-        )

@@ -13,7 +13,6 @@ from graphquant_core.exceptions import RecordError, UnsupportedLayerError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_whole
 from graphquant_core.graph import GraphView
-from graphquant_core.layer import Layer
 from graphquant_core.suggestions import closest
 from graphquant_export.frozen import (
     GraphDefEditor,
@@ -47,7 +46,10 @@ def export_onnx_weights(
     """Writes ``<save_path>.onnx``: weights as int8 or int4 codes with the scales of their groups.
 
     A weight of 2 to 4 bits is stored as int4, one of 5 to 8 as int8. A grid with a minimum has
-    a zero point where 0.0 is one of its codes, else an Add behind its DequantizeLinear.
+    a zero point where 0.0 is one of its codes, else an Add behind its DequantizeLinear. The
+    groups that MNN gives a transposed convolution cross its channels: they are the rows of a
+    matrix, which is reshaped. Such a layer with a batch norm behind it keeps a float weight, with
+    a warning: what MNN quantises is the product of both.
 
     Args:
         model: Frozen graph, with its weights on the grids that `params` say.
@@ -61,7 +63,7 @@ def export_onnx_weights(
     Raises:
         OutputNotFoundError: An output is not in the model.
         RecordError: `params` holds something else than LayerParams, or nothing.
-        UnsupportedLayerError: A layer is not in the model, or ONNX has no such grid; names it.
+        UnsupportedLayerError: A layer is not in the model, or tf2onnx can't convert it; names it.
         RangeError: A weight is not on its grid; names the layer.
         ModelFileError: The model is not frozen, or can't be converted.
         ConfigError: `opset` is none that can be written.
@@ -134,11 +136,7 @@ def _with_own_weights(
     """The graph with a Const for the weight of each quantised layer, and what these store."""
     view = GraphView(import_frozen(frozen))
     wanted = quantized_layers(view, params)
-    layers = [
-        layer
-        for layer in plan_for_mnn(view.graph, view=view).layers
-        if layer.name in wanted and _has_axis(layer)
-    ]
+    layers = [layer for layer in plan_for_mnn(view.graph, view=view).layers if layer.name in wanted]
     tensors = [
         view.graph.get_operation_by_name(layer.name).inputs[layer.weight_port or 0]
         for layer in layers
@@ -147,19 +145,16 @@ def _with_own_weights(
     constants = []
     for layer, value in zip(layers, evaluate_constants(view.graph, tensors), strict=True):
         weight = np.asarray(value, np.float32)
-        name = editor.add(const_node(editor.unique_name(f"{layer.name}/on_grid"), weight))
-        editor.set_input(layer.name, layer.weight_port or 0, name)
-        constants.append(weight_constant(layer, wanted[layer.name], name, weight))
+        name = editor.unique_name(f"{layer.name}/on_grid")
+        constant = weight_constant(layer, wanted[layer.name], name, weight)
+        if constant is None:
+            logger.warning(
+                'layer "%s" (%s) keeps a float weight: what is folded into it is not the same for '
+                "all weights of a group",
+                layer.name,
+                layer.op_type,
+            )
+            continue
+        editor.set_input(layer.name, layer.weight_port or 0, editor.add(const_node(name, weight)))
+        constants.append(constant)
     return editor.graph_def([node.name for node in frozen.node]), constants
-
-
-def _has_axis(layer: Layer) -> bool:
-    if layer.op_type != "Conv2DBackpropInput":
-        return True
-    logger.warning(
-        'layer "%s" (%s) stays float: the groups that MNN gives it cross its channels, and ONNX '
-        "has scales along an axis only",
-        layer.name,
-        layer.op_type,
-    )
-    return False
