@@ -15,7 +15,7 @@ from graphquant_core.graph import plan_graph
 from graphquant_export.frozen import load_graph_def
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.record import read_record
-from graphquant_export.verify import verify
+from graphquant_export.verify import open_artifact, verify
 
 CHANNELS = (6, 8)
 
@@ -119,7 +119,8 @@ def main() -> None:
     arrays = dict(np.load("model.npz"))
     broken = "block1/conv/weight_codes"
     np.savez("model.npz", **(arrays | {broken: arrays[broken] // 2}))
-    changed = verify(npz, {"video": data}, layers=True).first_divergence()
+    opened = open_artifact("npz", "model", frozen, ["logits"], record)
+    changed = verify(opened, {"video": data}, layers=True).first_divergence()
     largest = [np.abs(arrays[name]).max() for name in arrays if name.endswith("weight_codes")]
     report = {
         "plan": [[layer.name, layer.op_type, layer.output_channels] for layer in plan.layers],
