@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def fresh(
     tmp_path_factory: pytest.TempPathFactory,
     fresh_environment: Callable[[str], Any],
     wheels: dict[str, Path],
-) -> Fresh:
+) -> Iterator[Fresh]:
     """An environment of one Python, for the oldest versions that the packages allow or the newest.
 
     Weight quantisation alone is installed in it, from the folders that the README names.
@@ -77,7 +77,9 @@ def fresh(
     constraints.write_text("\n".join(_oldest(wheels) if age == "oldest" else []))
     made = Fresh(fresh_environment(python), age, constraints)
     made.install("packages/core", "packages/export", "packages/wq", cwd=ROOT)
-    return made
+    yield made
+    # pytest keeps the folders of its last runs, and each of these takes gigabytes.
+    shutil.rmtree(made.environment.folder)
 
 
 def _oldest(wheels: dict[str, Path]) -> list[str]:
