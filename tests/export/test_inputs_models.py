@@ -188,3 +188,49 @@ def test_outputs_cut_the_graph(version_1: KerasCase) -> None:
         model = load_model(version_1.folder / name, outputs=["conv:0"])
         assert model.outputs == ("conv",)
         assert "dense" not in {node.name for node in model.graph_def.node}
+
+
+@pytest.mark.parametrize("use_resource", [True, False])
+def test_batch_norm_of_a_training_graph_is_read_for_inference(
+    tmp_path: Path, use_resource: bool
+) -> None:
+    """The moving averages that the training graph updates take the place of the batch's."""
+    random = np.random.default_rng(0)
+    with tf.Graph().as_default(), v1.Session() as session:
+        images = v1.placeholder(tf.float32, [None, 6, 6, 2], "images")
+        x = tf.nn.conv2d(images, random.normal(size=(3, 3, 2, 4)), 1, "SAME", name="conv")
+        start = {"mean": v1.zeros_initializer(), "variance": v1.ones_initializer()}
+        gamma, beta, mean, variance = (
+            v1.get_variable(name, [4], initializer=start.get(name), use_resource=use_resource)
+            for name in ("gamma", "beta", "mean", "variance")
+        )
+        y, batch_mean, batch_variance = v1.nn.fused_batch_norm(x, gamma, beta, epsilon=1e-3)
+        updates = [
+            v1.assign_sub(average, (average - batch) * 0.1)
+            for average, batch in ((mean, batch_mean), (variance, batch_variance))
+        ]
+        tf.nn.relu(y, name="result")
+        session.run(v1.global_variables_initializer())
+        for _ in range(3):
+            session.run(updates, {images: random.normal(2, 3, (8, 6, 6, 2))})
+        v1.train.Saver().save(session, str(tmp_path / "model"))
+        fed = random.normal(size=(3, 6, 6, 2)).astype(np.float32)
+        before, *values = session.run([x, gamma, beta, mean, variance], {images: fed})
+    model = load_model(tmp_path / "model.meta", outputs=["result"])
+    (found,) = _run(model, {"images": fed})
+    gamma, beta, mean, variance = (np.float64(value) for value in values)
+    expected = (before - mean) * gamma / np.sqrt(variance + 1e-3) + beta
+    np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_without_moving_averages_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A frozen graph whose batch norm is in training mode is loaded, and the layer named."""
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 6, 6, 2], "images")
+        v1.nn.fused_batch_norm(x, [1.0, 2.0], [0.0, 1.0], name="norm")
+    (tmp_path / "model.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    load_model(tmp_path / "model.pb")
+    assert "is in training mode" in caplog.text
+    assert "norm" in caplog.text

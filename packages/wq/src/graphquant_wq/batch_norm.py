@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, NoLayersError
 from graphquant_core.graph import GraphView
-from graphquant_wq.graph.moving_averages import MovingAverage, find_moving_averages
+from graphquant_core.graph.moving_averages import MovingAverage, find_moving_averages
 from graphquant_wq.graph.variables import set_variables
 
 

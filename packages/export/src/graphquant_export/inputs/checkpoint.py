@@ -9,9 +9,10 @@ from google.protobuf.message import DecodeError
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.view import VARIABLE_TYPES
-from graphquant_export.frozen import GraphDefEditor, check_outputs
+from graphquant_export.frozen import check_outputs
 from graphquant_export.inputs.finish import finish
 from graphquant_export.inputs.freeze_function import check_finite_variable
+from graphquant_export.inputs.inference_norm import use_moving_averages
 from graphquant_export.inputs.inline import inline_layers
 from graphquant_export.inputs.kind import ModelPath
 from graphquant_export.inputs.loaded_model import LoadedModel
@@ -49,7 +50,7 @@ def _frozen(
     session: tf.compat.v1.Session, names: Sequence[str], argument: str
 ) -> tf.compat.v1.GraphDef:
     # Only what is needed: the freezer reads every variable, and an optimizer's may have no value.
-    needed = GraphDefEditor(session.graph.as_graph_def()).graph_def(names)
+    needed = use_moving_averages(session.graph, names)
     variables = [node.name for node in needed.node if node.op in VARIABLE_TYPES]
     try:
         frozen = v1.graph_util.convert_variables_to_constants(session, needed, list(names))

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import NonFiniteError
 from graphquant_export.frozen import GraphDefEditor
+from graphquant_export.inputs.inference_norm import warn_of_training_norms
 from graphquant_export.inputs.loaded_model import LoadedModel
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
@@ -28,6 +29,7 @@ def finish(
         NonFiniteError: A constant of more than one element holds NaN; names it.
     """
     pruned = GraphDefEditor(graph_def).graph_def(outputs)
+    warn_of_training_norms(pruned)
     for node in pruned.node:
         if node.op == "Const":
             _check_weight(node)

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from graphquant_core.graph import BatchNorm, GraphView, PassThrough, Shift, affine_tail
 from graphquant_core.graph.affine import FUSED_BATCH_NORM_TYPES
+from graphquant_core.graph.moving_averages import find_moving_averages
 from graphquant_core.layer import Layer
-from graphquant_wq.graph.moving_averages import find_moving_averages
 
 
 def folded_factor(view: GraphView, layer: Layer) -> tf.Tensor | str | None:
