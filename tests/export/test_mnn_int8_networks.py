@@ -284,3 +284,38 @@ def test_relu6_ends_at_6_whatever_the_grid(export):
     at_6 = expected > 6 - found.step / 2
     np.testing.assert_allclose(found.value[at_6], expected[at_6], atol=1e-5)
     assert np.isclose(found.value, expected, atol=1e-5).mean() > 0.999
+
+
+def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(tmp_path):
+    """An average pooling and a transposed convolution take what their fake quantiser returns, its
+    ends included, also behind an addition, which MNN computes with floats.
+    """
+    n = Network()
+    with tf.Graph().as_default() as graph:
+        y = n.conv(n.image(), 8)
+        y = tf.nn.relu(y + n.conv(y, 8, act=None))
+        pooled = tf.nn.avg_pool2d(y, 2, 2, "VALID", name="pool")
+        up = tf.nn.conv2d_transpose(y, n.draw(2, 2, 6, 8), [SAMPLES, 32, 32, 6], 2, name="up")
+        tf.add(tf.reduce_mean(pooled), tf.reduce_mean(up), name="out")
+    graph_def = graph.as_graph_def()
+    x = n.random.normal(size=(SAMPLES, 16, 16, 3)).astype(np.float32)
+    record = quantize_post_training(graph_def, ["out"], {"x": x}, activation="min_max")
+    halved = {
+        name: attrs.evolve(record[name], scale_d=record[name].scale_d / 2)
+        for name in ("pool", "up")
+    }
+    record = Record({**record, **halved})
+    exporter = MnnExporter()
+    done = exporter.export(graph_def, ["out"], record, tmp_path / "m", calibration={"x": x})
+    assert isinstance(done, MnnInt8Artifact)
+    found = exporter.runtime(done).layer_outputs({"x": x})
+    fed = {found[name].tensor: found[name].value for name in ("layer1/conv", "layer2/conv")}
+    simulation = simulate(graph_def, ["out"], record).graph_def
+    pool, up, added = run(simulation, ["pool", "up", "Relu"], x, fed)
+    step = halved["pool"].scale_d
+    assert added.max() > 1.9 * 255 * step
+    np.testing.assert_allclose(found["pool"].value, pool, atol=step / 3)
+    assert np.isclose(found["pool"].value, pool, atol=1e-5).mean() > 0.999
+    weights = run(done.simulation, ["up"], x, fed)[0]
+    np.testing.assert_allclose(found["up"].value, weights, atol=1e-5)
+    assert np.abs(weights - up).max() < 0.02 * np.abs(up).max()

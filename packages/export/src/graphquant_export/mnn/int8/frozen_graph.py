@@ -18,6 +18,7 @@ from graphquant_export.mnn.int8.float_values import (
     edges_to_part,
     with_distinct_grids,
 )
+from graphquant_export.mnn.int8.float_quantizer import put_on_grid
 from graphquant_export.mnn.int8.moved_values import is_never_negative
 from graphquant_export.mnn.int8.planned_layers import INT8, PlannedLayer
 from graphquant_export.node_def import const_node, node_def
@@ -41,12 +42,13 @@ class FrozenGraph:
 def freeze_for_mnn(simulated: SimulatedGraph, planned: Sequence[PlannedLayer]) -> FrozenGraph:
     """The graph that MNN's converter makes the int8 model of."""
     editor = GraphDefEditor(simulated.graph_def)
-    edges = _without_fake_quantizers(editor, planned)
+    integer = [layer for layer in planned if layer.execution == INT8]
+    grids = {layer.result: layer.output for layer in integer if layer.output is not None}
+    edges = _without_fake_quantizers(editor, planned, grids)
     graph = import_frozen(editor.graph_def(simulated.outputs))
     view = GraphView(graph)
-    integer = [layer for layer in planned if layer.execution == INT8]
     values = QuantizedValues(
-        {layer.result: layer.output for layer in integer if layer.output is not None},
+        grids,
         edges,
         {layer.simulated.node: layer.layer for layer in integer if layer.layer is not None},
         simulated.outputs,
@@ -92,23 +94,35 @@ def simulate_mnn(
 
 
 def _without_fake_quantizers(
-    editor: GraphDefEditor, planned: Sequence[PlannedLayer]
+    editor: GraphDefEditor,
+    planned: Sequence[PlannedLayer],
+    results: Mapping[str, ActivationGrid],
 ) -> dict[Edge, ActivationGrid]:
-    """Takes the fake quantisers out; the edges behind them that lead to int8 layers."""
+    """Takes the fake quantisers out; the edges behind them that lead to int8 layers.
+
+    What else takes one gets the same values from float ops, unless an int8 layer's result is on
+    that grid already.
+    """
     edges: dict[Edge, ActivationGrid] = {}
-    quantizers = dict.fromkeys(layer.simulated.quantizer for layer in planned)
-    for quantizer in quantizers:
+    quantizers = {layer.simulated.quantizer: layer.simulated for layer in planned}
+    for quantizer, layer in quantizers.items():
         grids = {
             layer.simulated.node: layer.input
             for layer in planned
             if layer.simulated.quantizer == quantizer and layer.input is not None
         }
+        grid = ActivationGrid(layer.scale_d, layer.offset_d)
         source = tensor_name(editor.node(quantizer).input[0])
+        on_grid = source if results.get(source) == grid else None
         for taker, port in editor.consumers(quantizer):
             reached = [taker, *_all_takers(editor, taker)]
-            if grid := next((grids[name] for name in reached if name in grids), None):
+            if any(name in grids for name in reached):
                 edges[taker, port] = grid
-            editor.set_input(taker, port, source)
+                editor.set_input(taker, port, source)
+                continue
+            if on_grid is None:
+                on_grid = put_on_grid(editor, quantizer, source, grid)
+            editor.set_input(taker, port, on_grid)
         editor.move_control_edges(quantizer, source.partition(":")[0])
     return edges
 

@@ -29,8 +29,7 @@ UNCALIBRATED = (
 )
 _REASONS = {
     "Conv2DBackpropInput": "MNN quantises the weight of a transposed convolution only",
-    "AvgPool": "MNN averages in float; what comes in is on the grid when it comes from an int8 "
-    "layer",
+    "AvgPool": "MNN averages values of the grid with floats",
 }
 
 
