@@ -137,13 +137,36 @@ def test_a_sparse_weight_beyond_what_a_file_can_mean_is_not_made() -> None:
         decode_codes(np.frombuffer(claim, np.uint8), 2, True, np.zeros(1, np.int8), 1, 2**26)
 
 
-def test_the_sparse_form_is_decoded_by_hand() -> None:
-    """Steps from one stored code to the next; what lies between is the zero of its group."""
-    # 2 groups of 4: steps 1, 3, 2 of 2 bits; known codes 5 and -7; numbers 0, 1, 0 of 1 bit.
-    stored = b"\x02\x02\x00\x04\x00" + struct.pack("<IB", 3, 2) + b"\x78\x02\x05\xf9\x40"
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_packed_forms_are_decoded_by_hand(wide: bool) -> None:
+    """Shapes of 16 or 32 bits. Dense: numbers of the known codes. Sparse: steps from one stored
+    code to the next, then their numbers; what lies between is the zero of its group.
+    """
+    shape = b"\x02" + struct.pack("<2I" if wide else "<2H", 2, 4)
+    known = b"\x02\x05\xf9"  # two codes, 5 and -7
     zero = np.array([0, 3], np.int8)
-    codes = decode_codes(np.frombuffer(stored, np.uint8), 2, False, zero, 0)
+    dense = shape + known + b"\x4d"  # 0100 1101
+    codes = decode_codes(np.frombuffer(dense, np.uint8), 1, wide, zero, 0)
+    assert codes.tolist() == [[5, -7, 5, 5], [-7, -7, 5, -7]]
+    # Three codes with steps 1, 3, 2 of 2 bits, then the numbers 0, 1, 0 of 1 bit.
+    sparse = shape + struct.pack("<IB", 3, 2) + b"\x78" + known + b"\x40"
+    codes = decode_codes(np.frombuffer(sparse, np.uint8), 2, wide, zero, 0, most=8)
     assert codes.tolist() == [[0, 5, 0, 0], [-7, 3, 5, 3]]
+    with pytest.raises(ModelFileError, match="2 groups of 4 codes"):
+        decode_codes(np.frombuffer(sparse, np.uint8), 2, wide, zero, 0, most=7)
+
+
+def test_steps_may_have_32_bits_and_no_more() -> None:
+    """The widest steps that make sense are read; wider ones are refused."""
+    shape = b"\x02" + struct.pack("<2H", 1, 4)
+    for width, step in ((32, b"\x00\x00\x00\x02"), (33, b"\x00\x00\x00\x01\x00")):
+        stored = shape + struct.pack("<IB", 1, width) + step + b"\x01\x09\x00"
+        data = np.frombuffer(stored, np.uint8)
+        if width == 32:
+            assert decode_codes(data, 2, False, np.zeros(1, np.int8), 0).tolist() == [[0, 0, 9, 0]]
+        else:
+            with pytest.raises(ModelFileError, match="33 bits"):
+                decode_codes(data, 2, False, np.zeros(1, np.int8), 0)
 
 
 def test_the_plain_form_is_the_codes_themselves() -> None:
