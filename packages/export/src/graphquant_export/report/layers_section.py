@@ -8,7 +8,7 @@ from typing import Any
 from graphquant_export.report import charts
 from graphquant_export.report.elements import Element, broken, element
 from graphquant_export.report.table import Cell, Column, table
-from graphquant_export.report.text import noise, number, percent
+from graphquant_export.report.text import noise, number, percent, steps
 
 Data = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ def _plan_row(row: Data, labels: list[str]) -> list[Cell]:
 
 
 def layer_table(data: Data) -> Element:
-    """Scales, offsets, and how each target computes each quantised layer."""
+    """Scales, offsets and quantisation noise of each quantised layer."""
     columns = [
         Column("layer", css="name"),
         Column("type"),
@@ -59,23 +59,10 @@ def layer_table(data: Data) -> Element:
         Column("codes", numeric=True, group="weight"),
         Column("dB", numeric=True, css="first", group="SQNR"),
     ]
-    labels = [target["label"] for target in data["targets"]]
-    for target in data["targets"]:
-        group = target["label"]
-        columns.append(Column("execution", css="first", group=group))
-        if target["layers"]:
-            columns += [
-                Column("own mean", numeric=True, group=group),
-                Column("own largest", numeric=True, group=group),
-                Column("mean", numeric=True, group=group),
-                Column("largest", numeric=True, group=group),
-                Column("SQNR", numeric=True, group=group),
-            ]
-    compared = {target["label"]: bool(target["layers"]) for target in data["targets"]}
-    return table(columns, (_layer_row(row, labels, compared) for row in data["layers"]))
+    return table(columns, map(_layer_row, data["layers"]))
 
 
-def _layer_row(row: Data, labels: list[str], compared: Mapping[str, bool]) -> list[Cell]:
+def _layer_row(row: Data) -> list[Cell]:
     activation, weight = row["activation"], row["weight"]
     clipped = None if activation is None else activation["clipped"]
     cells: list[Cell] = [
@@ -94,25 +81,43 @@ def _layer_row(row: Data, labels: list[str], compared: Mapping[str, bool]) -> li
             _number(weight["largest_scale"]),
             (str(weight["codes_used"]), weight["codes_used"]),
         ]
-    cells.append(("–" if row["sqnr"] is None else f"{row['sqnr']:.1f}", row["sqnr"]))
-    for label in labels:
-        cells += _target_cells(row["targets"][label], compared[label])
+    return [*cells, ("–" if row["sqnr"] is None else f"{row['sqnr']:.1f}", row["sqnr"])]
+
+
+def runtime_table(data: Data) -> Element:
+    """How each target computes each quantised layer, and how far from the exact result."""
+    columns = [Column("layer", css="name")]
+    for target in data["targets"]:
+        group = target["label"]
+        columns.append(Column("as", css="first", group=group))
+        if target["layers"]:
+            columns += [
+                Column("own mean", numeric=True, group=group),
+                Column("own largest", numeric=True, group=group),
+                Column("SQNR", numeric=True, group=group),
+            ]
+    compared = {target["label"]: bool(target["layers"]) for target in data["targets"]}
+    return table(columns, (_runtime_row(row, compared) for row in data["layers"]))
+
+
+def _runtime_row(row: Data, compared: Mapping[str, bool]) -> list[Cell]:
+    cells: list[Cell] = [row["name"]]
+    for label, differences in compared.items():
+        at = row["targets"][label]
+        cells.append(at["execution"])
+        if differences:
+            cells += _differences(at)
     return cells
 
 
-def _target_cells(at: Data, compared: bool) -> list[Cell]:
-    if not compared:
-        return [at["execution"]]
-    own, found = at["own"], at["found"]
-    if own is None or found is None:
-        return [at["execution"], *[("–", None)] * 5]
+def _differences(at: Data) -> list[Cell]:
+    own, whole = at["own"], at["found"]
+    if own is None or whole is None:
+        return [("–", None)] * 3
     return [
-        at["execution"],
-        _number(own["mean"]),
-        _number(own["largest"]),
-        _number(found["mean"]),
-        _number(found["largest"]),
-        (noise(found), found["sqnr"]),
+        (steps(own["mean"]), own["mean"]),
+        (steps(own["largest"]), own["largest"]),
+        (noise(whole), whole["sqnr"]),
     ]
 
 

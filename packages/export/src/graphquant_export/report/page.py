@@ -22,10 +22,14 @@ NOISE_NOTE = (
 )
 LAYERS_NOTE = (
     "Scales say what one step of a grid stands for; codes, how many of a weight grid's 255 "
-    "integers occur. SQNR is that of the chart above. Under a target: how its file computes the "
-    "layer; its own difference, beside the exact result for what the runtime itself returned for "
-    "the layers before; and the whole difference, with what those contributed. In steps."
+    "integers occur. SQNR is that of the chart above."
 )
+RUNTIME_NOTE = (
+    "How each file computes the layer. Its own difference, in steps, is beside the exact result "
+    "for what the runtime itself returned for the layers before; the SQNR is of the whole "
+    "difference, with what those contributed."
+)
+SIZES_NOTE = "The first file of a target is what is deployed; grey ones lie beside it."
 VALUES_NOTE = (
     "Counts on a logarithmic scale. Dashed lines are the ends of what the quantiser can "
     "represent; what lies in the shaded part beyond them is clipped."
@@ -78,8 +82,9 @@ def _sections(data: Data) -> list[Element]:
     sections = [
         _section("", "", targets_section.verdicts(data)),
         _section("Targets side by side", TARGETS_NOTE, targets_section.side_by_side(data)),
-        _section("Sizes", "", targets_section.sizes(data)),
+        _section("Sizes", SIZES_NOTE, targets_section.sizes(data)),
         _section("Layers", LAYERS_NOTE, layers_section.layer_table(data)),
+        _section("Layers in each runtime", RUNTIME_NOTE, layers_section.runtime_table(data)),
         _section("Values and clip ranges", VALUES_NOTE, layers_section.histograms(data)),
         _section("Plan", PLAN_NOTE, layers_section.plan_table(data)),
     ]
@@ -97,13 +102,16 @@ def _section(title: str, note: str, content: Element) -> Element:
 
 
 def _definitions(data: Data) -> list[Element]:
-    limits = [
-        f"{target['label']}: top-1 agreement {target['limits']['agreement']:.2%} or more, mean "
-        f"difference {target['limits']['mean']:g} steps or less, largest difference of a layer "
-        f"{target['limits']['largest']:g} steps or less, compared with the "
-        f"{target['layer_reference']}"
-        for target in data["targets"]
-    ]
+    said: dict[str, list[str]] = {}
+    for target in data["targets"]:
+        limits = target["limits"]
+        sentence = (
+            f"top-1 agreement {limits['agreement']:.2%} or more, mean difference "
+            f"{limits['mean']:g} steps or less, a layer's own largest difference "
+            f"{limits['largest']:g} steps or less, beside the {target['layer_reference']}"
+        )
+        said.setdefault(sentence, []).append(target["label"])
+    limits = [f"{', '.join(labels)}: {sentence}" for sentence, labels in said.items()]
     return [
         element("h2", "How to read the numbers"),
         element("p", STEPS_NOTE, class_="note"),

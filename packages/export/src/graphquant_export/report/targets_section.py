@@ -8,7 +8,7 @@ from typing import Any
 
 from graphquant_export.report import charts
 from graphquant_export.report.elements import Element, broken, element
-from graphquant_export.report.text import decibels, noise, number, percent, size
+from graphquant_export.report.text import decibels, noise, number, percent, size, steps
 
 Data = Mapping[str, Any]
 MOST_PROBLEMS = 3
@@ -27,7 +27,7 @@ def _card(target: Data, model: Data) -> Element:
     lines = [
         element("h3", target["label"]),
         element("p", element("strong", verdict), class_="good" if target["ok"] else "bad"),
-        element("p", executions(target), class_="note"),
+        element("p", f"layers: {executions(target)}", class_="note"),
     ]
     lines += [element("p", _in_short(out), class_="note name") for out in target["outputs"][:1]]
     if target["first_divergence"]:
@@ -106,8 +106,8 @@ def _comparison_rows(name: str, key: str) -> list[tuple[str, Value]]:
 
     return [
         ("same top-1 class", of(lambda found: percent(found["agreement"]))),
-        ("mean difference, in steps", of(lambda found: number(found["mean"]))),
-        ("largest difference, in steps", of(lambda found: number(found["largest"]))),
+        ("mean difference, in steps", of(lambda found: steps(found["mean"]))),
+        ("largest difference, in steps", of(lambda found: steps(found["largest"]))),
         ("SQNR", of(noise)),
         ("one step", of(lambda found: number(found["step"]))),
         ("step taken from", of(lambda found: found["step_source"])),
@@ -154,9 +154,14 @@ def sizes(data: Data) -> Element:
         ("frozen float graph", float(whole), size(whole), "other")
     ]
     rows += [
-        (f"{target['label']}: {file['name']}", float(file["size"]), size(file["size"]), "")
+        (
+            f"{target['label']}: {file['name']}",
+            float(file["size"]),
+            size(file["size"]),
+            "other" if index else "",
+        )
         for target in data["targets"]
-        for file in target["files"]
+        for index, file in enumerate(target["files"])
     ]
     return charts.bars(rows)
 

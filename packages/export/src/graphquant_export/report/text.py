@@ -11,6 +11,11 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def steps(value: float) -> str:
+    """Three digits; what is less than a thousandth of a step is only said to be."""
+    return "<0.001" if 0 < value < 0.001 else f"{value:.3g}"
+
+
 def percent(value: float | None) -> str:
     """Two digits behind the point, or a dash; never 0 for something or 100 % for not all."""
     if value is None:
