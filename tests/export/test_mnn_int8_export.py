@@ -138,7 +138,8 @@ def test_executions_tell_every_layer_of_the_plan(trained, feeds, tmp_path):
     frozen, record = trained
     exporter = MnnExporter()
     done = exporter.export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
-    rows = exporter.runtime(done).executions()
+    runtime = exporter.runtime(done)
+    rows = runtime.executions()
     assert [row.layer for row in rows] == list(record)
     by_name = {row.layer: row for row in rows}
     assert by_name["conv/Conv2D"] == LayerExecution(
@@ -148,7 +149,10 @@ def test_executions_tell_every_layer_of_the_plan(trained, feeds, tmp_path):
     assert "channel multiplier (2)" in by_name["depthwise/depthwise"].reason
     assert by_name["up/deconv"].execution == "int8 weights"
     assert "transposed convolution" in by_name["up/deconv"].reason
+    (off_by,) = (layer.off_by for layer in done.layers if layer.name == "up/deconv")
+    assert f"up to {off_by:.2f} steps off" in by_name["up/deconv"].reason
     assert by_name["pool/AvgPool"].execution == "float"
+    assert runtime.layer_outputs(feeds).keys() == set(record)
 
 
 @needs_mnn

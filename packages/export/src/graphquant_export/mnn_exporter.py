@@ -52,7 +52,12 @@ class MnnExporter:
 
         if isinstance(artifact, MnnInt8Artifact):
             layers = [
-                RuntimeLayer(layer.simulated.name, layer.simulated.node, layer.result, layer.reason)
+                RuntimeLayer(
+                    layer.simulated.name,
+                    layer.simulated.node,
+                    layer.result,
+                    artifact.reason(layer.simulated.name),
+                )
                 for layer in artifact.planned
             ]
         else:

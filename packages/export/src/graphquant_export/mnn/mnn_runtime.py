@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
-from graphquant_core.graph import GraphView
+from graphquant_core.graph import GraphView, following_activation
 from graphquant_core.layer import Layer
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
@@ -166,7 +166,11 @@ class MnnRuntime:
 
     def _result(self, layer: RuntimeLayer) -> str:
         row = next((row for row in self._plan.layers if row.name == layer.node), None)
-        return layer.result if row is None else op_with_activation(self._view, row).name
+        if row is not None:
+            return str(op_with_activation(self._view, row).name)
+        merged = following_activation(self._view, self._op(layer.result).outputs[0])
+        hidden = layer.result not in self._model.tensors and merged is not None
+        return str(merged.name) if hidden and merged is not None else layer.result
 
     def _names(self, layer: Layer) -> tuple[str, ...]:
         return mnn_op_names(self._view, layer)

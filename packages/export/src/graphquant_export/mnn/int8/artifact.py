@@ -44,3 +44,11 @@ class MnnInt8Artifact:
     def paths(self) -> tuple[Path, ...]:
         """The files, the model first."""
         return (self.model_path, self.frozen_path, self.params_path)
+
+    def reason(self, layer: str) -> str | None:
+        """Why `layer` isn't int8, how far off its weight is, or what else a reader should know."""
+        reasons = [row.reason for row in self.planned if row.simulated.name == layer]
+        off = max((row.off_by for row in self.layers if row.name == layer), default=0.0)
+        if off:
+            reasons.append(f"MNN stores its weight on scales of its own, up to {off:.2f} steps off")
+        return "; ".join(reason for reason in reasons if reason) or None

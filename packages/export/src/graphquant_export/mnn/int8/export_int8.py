@@ -85,15 +85,8 @@ def export_mnn_int8(
         parts = _as_stored(parts, read_mnn_model(mnn).layers)
         compared = compare_layers(parts)
         write_together([(path, written[i].read_bytes()) for i, path in enumerate(finals)])
-    for layer in compared:
-        if layer.off_by:
-            logger.warning(
-                'layer "%s": MNN stores its weight on scales of its own, up to %.2f steps off',
-                layer.name,
-                layer.off_by,
-            )
     logger.info("The model is saved in %s", finals[0])
-    return MnnInt8Artifact(
+    artifact = MnnInt8Artifact(
         *finals,
         planned=frozen.layers,
         layers=compared,
@@ -101,6 +94,10 @@ def export_mnn_int8(
         command=ConverterCommand(finals[1], finals[0], finals[2]),
         source=ExportSource(model, simulated.outputs, record),
     )
+    for layer in compared:
+        if layer.off_by:
+            logger.warning('layer "%s": %s', layer.name, artifact.reason(layer.name))
+    return artifact
 
 
 def _frozen_graph(

@@ -12,13 +12,13 @@ import tensorflow as tf
 from graphquant_core.graph import GraphView
 from graphquant_export.frozen import GraphDefEditor, import_frozen, tensor_name
 from graphquant_export.mnn.int8.activation_grid import HIGHEST, LOWEST, ActivationGrid
+from graphquant_export.mnn.int8.float_quantizer import put_on_grid
 from graphquant_export.mnn.int8.float_values import (
     Edge,
     QuantizedValues,
     edges_to_part,
     with_distinct_grids,
 )
-from graphquant_export.mnn.int8.float_quantizer import put_on_grid
 from graphquant_export.mnn.int8.moved_values import is_never_negative
 from graphquant_export.mnn.int8.planned_layers import INT8, PlannedLayer
 from graphquant_export.node_def import const_node, node_def
