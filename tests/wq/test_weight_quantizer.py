@@ -314,6 +314,91 @@ def test_the_order_of_calls_is_guarded(small_model: Callable[..., Any]) -> None:
         WeightQuantizer("graph")
 
 
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_a_batch_norm_gives_its_factor_to_the_weight(
+    small_model: Callable[..., Any], asymmetric: bool
+) -> None:
+    """Frozen, it multiplies by one, the weight is on MNN's grid to the bit, and all is as before.
+
+    Pruned weights keep their zeros. A batch norm behind a bias stays as it is.
+    """
+    model = small_model(training=False)
+    quantizer = WeightQuantizer(model.graph, bits=3, asymmetric=asymmetric)
+    rng = np.random.default_rng(4)
+    with model.graph.as_default(), v1.Session() as session:
+        session.run(model.initializer())
+        for variable in v1.global_variables():
+            name = variable.op.name
+            if name.endswith(("mean", "beta")):
+                variable.load(rng.normal(size=variable.shape).astype(np.float32), session)
+            if name.endswith("variance"):
+                variable.load(rng.uniform(0.2, 4, variable.shape).astype(np.float32), session)
+            if name == "conv/w":
+                value = session.run(variable)
+                value[0] = 0
+                variable.load(value, session)
+        quantizer.init(session)
+        shown = session.run(model.probabilities, {model.x: DATA})
+        strip_wq_ops()
+        frozen = model.freeze(session)
+    weights = _frozen_weights(frozen, quantizer.plan)
+    chosen = zip(weights, quantizer.compress_params(), strict=True)
+    modes = {name: params.asymmetric for name, params in chosen}
+    assert modes["conv/Conv2D"] is False
+    for layer in quantizer.plan.layers:
+        if layer.name not in ("conv/Conv2D", "depthwise/depthwise"):
+            continue
+        rows = mnn_grouping(layer).rows(weights[layer.name])
+        stored = mnn_quantize(rows, 3, modes[layer.name]).values()
+        np.testing.assert_array_equal(rows, stored)
+    norms = [node for node in frozen.node if node.op == "FusedBatchNormV3"]
+    constants = {node.name: node.attr["value"].tensor for node in frozen.node if node.op == "Const"}
+    behind_a_bias, behind_a_layer = norms[-1], norms[0]
+    gamma, _, mean, variance = (
+        tf.make_ndarray(constants[name]) for name in behind_a_layer.input[1:5]
+    )
+    epsilon = np.float32(behind_a_layer.attr["epsilon"].f)
+    np.testing.assert_array_equal(gamma / np.sqrt(variance + epsilon), 1)
+    assert not mean.any()
+    assert not any("on_grid" in name for name in behind_a_bias.input)
+    with tf.Graph().as_default(), v1.Session() as session:
+        tf.import_graph_def(frozen, name="")
+        again = session.run("prob:0", {"x:0": DATA})
+    np.testing.assert_allclose(again, shown, rtol=0, atol=2e-6)
+
+
+def test_a_quantiser_takes_a_batch_norm_up_again_after_a_strip(
+    small_model: Callable[..., Any],
+) -> None:
+    """With the variables that it had, for the same settings and for others."""
+    model = small_model(training=False)
+    norm = model.graph.get_operation_by_name("FusedBatchNormV3")
+    before = [tensor.name for tensor in norm.inputs]
+    for bits in (4, 4, 2):
+        quantizer = WeightQuantizer(model.graph, bits=bits)
+        assert [tensor.name for tensor in norm.inputs] == before
+        with model.graph.as_default(), v1.Session() as session:
+            session.run(model.initializer())
+            quantizer.init(session)
+            strip_wq_ops()
+        assert [tensor.op.type for tensor in norm.inputs[1:]] == ["Const"] * 4
+
+
+def test_a_batch_norm_that_is_not_finite_is_named(small_model: Callable[..., Any]) -> None:
+    """A negative variance has no root: the op is in the message, and the graph as before."""
+    model = small_model(training=False)
+    quantizer = WeightQuantizer(model.graph)
+    with model.graph.as_default(), v1.Session() as session:
+        session.run(model.initializer())
+        variance = next(v for v in v1.global_variables() if v.op.name == "conv/norm/variance")
+        variance.load(np.full(variance.shape, -1, np.float32), session)
+        quantizer.init(session)
+        before = _nodes(model.graph)
+        with pytest.raises(NonFiniteError, match="FusedBatchNormV3"):
+            strip_wq_ops()
+        assert _nodes(model.graph) == before
+
+
 def test_strip_takes_a_graph_and_a_session(small_model: Callable[..., Any]) -> None:
     """Two graphs side by side; one is stripped while another is the default one."""
     first, second = small_model(), small_model()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -85,6 +85,7 @@ class GraphRecord:
         zeros: Names of the layers whose zeros are kept; ``None`` before `init`.
         keep_zeros: Op that sets kept zeros to zero again; ``None`` when there are none.
         stripped: Whether the layers take constants on the grid instead.
+        norms: Batch norms whose inputs the strip replaced, by name: the tensors that they took.
     """
 
     settings: Settings
@@ -95,6 +96,7 @@ class GraphRecord:
     zeros: frozenset[str] | None = None
     keep_zeros: str | None = None
     stripped: bool = False
+    norms: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     def tensors(self, *fields: str) -> list[str]:
         """Names of the tensors that `fields` of the weights hold, each once."""

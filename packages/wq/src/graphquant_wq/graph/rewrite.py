@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 
 import tensorflow as tf
 
@@ -39,7 +38,7 @@ def quantize_graph(graph: tf.Graph, settings: Settings) -> GraphRecord:
         return _taken_up(graph, old, settings)
     with Rewrite(graph, view) as rewrite:
         if old is not None:
-            connect(rewrite, old.weights.values(), quantized=False)
+            _unstrip(rewrite, old, quantized=False)
         plan = plan_for_mnn(graph, view=view)
         if not plan.layers:
             raise NoLayersError(f"graph has no layer that MNN quantises{_reasons(plan)}")
@@ -57,13 +56,18 @@ def quantize_graph(graph: tf.Graph, settings: Settings) -> GraphRecord:
     return record
 
 
-def connect(rewrite: Rewrite, weights: Iterable[QuantizedWeight], quantized: bool) -> None:
-    """Lets each layer take its weight on the grid, or as it was before."""
-    for weight in weights:
-        op = rewrite.graph.get_operation_by_name(weight.layer.name)
+def _unstrip(rewrite: Rewrite, record: GraphRecord, quantized: bool) -> None:
+    """Lets each layer take its weight on the grid, or as it was before; norms are as before."""
+    graph = rewrite.graph
+    for weight in record.weights.values():
+        op = graph.get_operation_by_name(weight.layer.name)
         assert weight.layer.weight_port is not None
         name = weight.output if quantized else weight.weight
-        rewrite.redirect(op, weight.layer.weight_port, rewrite.graph.get_tensor_by_name(name))
+        rewrite.redirect(op, weight.layer.weight_port, graph.get_tensor_by_name(name))
+    for norm, inputs in record.norms.items():
+        for port, name in enumerate(inputs, start=1):
+            op = graph.get_operation_by_name(norm)
+            rewrite.redirect(op, port, graph.get_tensor_by_name(name))
 
 
 def _taken_up(graph: tf.Graph, record: GraphRecord, settings: Settings) -> GraphRecord:
@@ -74,7 +78,7 @@ def _taken_up(graph: tf.Graph, record: GraphRecord, settings: Settings) -> Graph
         )
     if record.stripped:
         with Rewrite(graph, check=check_extensible) as rewrite:
-            connect(rewrite, record.weights.values(), quantized=True)
+            _unstrip(rewrite, record, quantized=True)
         record.stripped = False
     return record
 
