@@ -79,6 +79,34 @@ def test_a_truncated_saved_model_is_a_model_file_error(tmp_path: Path) -> None:
     assert isinstance(_refusal(tmp_path / "saved"), ModelFileError)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.999])
+def test_a_cut_off_file_is_one_line(tmp_path: Path, share: float) -> None:
+    """However much of any file of a SavedModel or a checkpoint is missing: one line, no crash."""
+    module = tf.Module()
+    module.weight = tf.Variable(np.ones((20, 3), np.float32))
+    module.f = tf.function(
+        lambda x: tf.matmul(x, module.weight), [tf.TensorSpec([None, 20])], autograph=False
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    with tf.Graph().as_default(), v1.Session() as session:
+        weight = v1.get_variable("weight", [20, 3])
+        tf.matmul(v1.placeholder(tf.float32, [None, 20], "x"), weight, name="y")
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, str(tmp_path / "model"))
+    models = {
+        tmp_path / "saved": (tmp_path / "saved").rglob("*[bx0]*"),
+        tmp_path / "model.meta": tmp_path.glob("model.*"),
+    }
+    for model, paths in models.items():
+        for path in sorted(path for path in paths if path.is_file()):
+            content = path.read_bytes()
+            path.write_bytes(content[: int(share * len(content))])
+            if path.name != "fingerprint.pb":
+                assert "\n" not in str(_refusal(model)), path
+            path.write_bytes(content)
+        load_model(model)
+
+
 def test_a_missing_path_is_refused_without_tensorflow(tmp_path: Path) -> None:
     """A path that does not exist, or is in no known format, is found out in milliseconds."""
     script = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.view import VARIABLE_TYPES
 from graphquant_export.frozen import check_outputs
+from graphquant_export.inputs.brief import brief
 from graphquant_export.inputs.finish import finish
 from graphquant_export.inputs.freeze_function import check_finite_variable
 from graphquant_export.inputs.inference_norm import use_moving_averages
@@ -31,16 +31,18 @@ def load_checkpoint(model: ModelPath, outputs: Sequence[str] | None) -> LoadedMo
     with quiet_tensorflow(), tf.Graph().as_default() as graph:
         try:
             saver = v1.train.import_meta_graph(f"{model.path}.meta", clear_devices=True)
-        except (OSError, ValueError, KeyError, DecodeError, tf.errors.OpError) as error:
-            raise ModelFileError(f"{model.argument} cannot be imported: {error}") from error
+        except Exception as error:  # what TensorFlow raises for a broken file varies
+            raise ModelFileError(f"{model.argument} cannot be imported: {brief(error)}") from error
         names = prediction(graph, model.argument) if outputs is None else outputs
         names = check_outputs(graph.as_graph_def(), names)
         with v1.Session(graph=graph, config=config) as session:
             try:
                 if saver is not None:
                     saver.restore(session, str(model.path))
-            except (ValueError, tf.errors.OpError) as error:
-                raise ModelFileError(f"{model.argument} cannot be restored: {error}") from error
+            except Exception as error:
+                raise ModelFileError(
+                    f"{model.argument} cannot be restored: {brief(error)}"
+                ) from error
             frozen = _frozen(session, names, model.argument)
         graph_def, names = inline_layers(frozen, names)
     return finish(graph_def, names)
@@ -55,7 +57,7 @@ def _frozen(
     try:
         frozen = v1.graph_util.convert_variables_to_constants(session, needed, list(names))
     except (ValueError, KeyError, tf.errors.OpError) as error:
-        raise ModelFileError(f"{argument} cannot be frozen: {error}") from error
+        raise ModelFileError(f"{argument} cannot be frozen: {brief(error)}") from error
     for node in frozen.node:
         if node.op == "Const" and node.name in variables:
             check_finite_variable(node.name, tf.make_ndarray(node.attr["value"].tensor))

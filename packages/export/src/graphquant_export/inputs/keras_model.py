@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import MissingDependencyError, ModelFileError
 from graphquant_export.frozen import check_outputs
+from graphquant_export.inputs.brief import brief
 from graphquant_export.inputs.eager import in_eager_mode
 from graphquant_export.inputs.finish import finish
 from graphquant_export.inputs.freeze_function import freeze_function
@@ -30,7 +31,7 @@ def load_keras_model(model: ModelPath, outputs: Sequence[str] | None) -> LoadedM
         try:
             loaded = keras.models.load_model(model.path, compile=False)
         except Exception as error:  # a layer of the user's can raise anything
-            raise ModelFileError(f"{model.argument} cannot be loaded: {error}") from error
+            raise ModelFileError(f"{model.argument} cannot be loaded: {brief(error)}") from error
         frozen = freeze_function(_traced(loaded, model.argument))
         wanted = getattr(loaded, "output_names", None) or [loaded.layers[-1].name]
         graph_def, names = name_outputs(frozen.graph_def, frozen.outputs, wanted)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from graphquant_core.exceptions import ModelFileError, OutputNotFoundError
 from graphquant_core.suggestions import closest
 from graphquant_export.frozen import check_outputs
+from graphquant_export.inputs.brief import brief
 from graphquant_export.inputs.eager import in_eager_mode
 from graphquant_export.inputs.finish import finish
 from graphquant_export.inputs.freeze_function import freeze_function
@@ -21,9 +21,6 @@ from graphquant_export.inputs.name_outputs import name_outputs
 from graphquant_export.inputs.quiet import quiet_tensorflow
 
 _DEFAULT = "serving_default"
-_REFUSALS = (
-    AttributeError, DecodeError, KeyError, OSError, RuntimeError, ValueError, tf.errors.OpError
-)  # fmt: skip
 
 
 def load_saved_model(
@@ -36,8 +33,8 @@ def load_saved_model(
     with in_eager_mode(model.argument), quiet_tensorflow():
         try:
             loaded = tf.saved_model.load(str(model.path))
-        except _REFUSALS as error:
-            raise ModelFileError(f"{model.argument} cannot be loaded: {error}") from error
+        except Exception as error:  # what TensorFlow raises for a broken file varies
+            raise ModelFileError(f"{model.argument} cannot be loaded: {brief(error)}") from error
         function = _function(loaded.signatures, signature, model.argument)
         frozen = freeze_function(function)
         keys = sorted(function.structured_outputs)
