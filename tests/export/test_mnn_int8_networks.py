@@ -88,6 +88,20 @@ def residual(n: Network) -> tf.Tensor:
     return n.dense(tf.reduce_mean(y, [1, 2]), 5)
 
 
+def activated_first(n: Network) -> tf.Tensor:
+    y = n.conv(n.image(), 8, act=None)
+    for _ in range(2):
+        # What is added has negative values, which the quantiser behind the Relu has not.
+        y = y + n.conv(tf.nn.relu(y), 8, act=None)
+    return n.dense(tf.reduce_mean(tf.nn.relu(y), [1, 2]), 5)
+
+
+def bottleneck(n: Network) -> tf.Tensor:
+    y = n.conv(n.image(), 8, act=None)
+    y = y + n.conv(n.conv(y, 16, size=1), 8, act=None)
+    return n.conv(y, 4, act=None)
+
+
 def pooled(n: Network) -> tf.Tensor:
     y = tf.nn.avg_pool2d(n.conv(n.image(), 8), 2, 2, "VALID")
     y = tf.nn.max_pool2d(n.conv(y, 8, act=None), 3, 2, "SAME")
@@ -137,7 +151,17 @@ def mobile(n: Network) -> tf.Tensor:
 
 
 EXACT = (
-    *(plain, residual, pooled, pooled_first, concatenated, scaled_and_resized, in_groups),
+    *(
+        plain,
+        residual,
+        activated_first,
+        bottleneck,
+        pooled,
+        pooled_first,
+        concatenated,
+        scaled_and_resized,
+        in_groups,
+    ),
     *(upsampled,),
 )
 

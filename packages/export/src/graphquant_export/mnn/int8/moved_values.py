@@ -43,11 +43,14 @@ class Takers:
     """Who takes the values of a tensor.
 
     Attributes:
-        quantizers: Names of the fake quantisers, in the order in which they are reached.
+        quantizers: Names of the fake quantisers that take all of them, in the order in which they
+            are reached.
+        partial: Names of those that take what a Relu or a MaxPool leaves of them.
         floats: Names of what takes the values as floats; an output of the model is its own.
     """
 
     quantizers: tuple[str, ...]
+    partial: tuple[str, ...]
     floats: tuple[str, ...]
 
 
@@ -62,23 +65,23 @@ def find_takers(
         outputs: Names of the outputs of the model.
         quantizers: Names of the fake quantisers of the activations.
     """
-    found: dict[str, None] = {}
+    found: dict[bool, dict[str, None]] = {True: {}, False: {}}
     floats: dict[str, None] = {}
-    waiting, seen = [start], {start.name}
+    waiting, seen = [(start, True)], {start.name}
     while waiting:
-        tensor = waiting.pop(0)
+        tensor, whole = waiting.pop(0)
         if tensor.op.name in outputs:
             floats[tensor.op.name] = None
         for op, _ in view.consumers(tensor):
             if op.name in quantizers:
-                found[op.name] = None
+                found[whole][op.name] = None
             elif op.type in MOVING_TYPES or op.type in MONOTONE_TYPES:
                 moved = [t for t in op.outputs if t.name not in seen]
                 seen.update(t.name for t in moved)
-                waiting.extend(moved)
+                waiting.extend((t, whole and op.type in MOVING_TYPES) for t in moved)
             else:
                 floats[op.name] = None
-    return Takers(tuple(found), tuple(floats))
+    return Takers(tuple(found[True]), tuple(found[False]), tuple(floats))
 
 
 def is_never_negative(tensor: tf.Tensor) -> bool:

@@ -10,10 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
-from graphquant_core.grid import Grid
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.plan import Plan
-from graphquant_core.quantize import affine_params
 from graphquant_export.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.mnn.int8.moved_values import Takers, find_takers
 from graphquant_export.mnn.op_names import op_with_activation
@@ -22,7 +20,6 @@ from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, observe
 logger = logging.getLogger(__name__)
 
 INT8, WEIGHTS, FLOAT = "int8", "int8 weights", "float"
-_GRID = Grid(8, narrow=False)
 UNCALIBRATED = (
     "what takes its result needs the range of it, which the record does not hold: give "
     "calibration to export"
@@ -65,14 +62,14 @@ def plan_layers(
 ) -> tuple[PlannedLayer, ...]:
     """Every layer of the record, in the order of the simulation.
 
-    The grid of a result is that of the fake quantiser that takes it; where none does, it is
-    observed on `calibration`.
+    The grid of a result is that of the fake quantiser that takes it, or holds those of all that
+    do. Where something else takes it, too, it must hold its range, observed on `calibration`.
 
     Args:
         simulated: The simulation.
         view: View of its graph.
         plan: What MNN does with the ops of that graph.
-        calibration: A batch for each placeholder; without it a layer whose result no fake
+        calibration: A batch for each placeholder; without it a layer whose whole result no fake
             quantiser takes computes with floats, and a warning names it.
 
     Raises: as `observe_ranges`.
@@ -86,10 +83,13 @@ def plan_layers(
         for layer in planned
         if layer.execution == INT8
     }
-    unknown = [layer for layer in planned if _lacks_range(layer, takers)]
     observed: dict[str, tuple[float, float]] = {}
     if calibration is not None:
-        names = list(dict.fromkeys(layer.result for layer in unknown))
+        names = [
+            layer.result
+            for layer in planned
+            if layer.execution == INT8 and takers[layer.simulated.name].floats
+        ]
         observed = observe_ranges(simulated.graph_def, names, calibration)
     return tuple(_with_output(layer, takers, quantizers, observed) for layer in planned)
 
@@ -116,24 +116,20 @@ def _with_output(
 ) -> PlannedLayer:
     if planned.execution != INT8:
         return planned
-    found = takers[planned.simulated.name]
-    if found.quantizers:
-        # Where several fit, the widest: a narrower one saturates again where it is taken.
-        grid = max((quantizers[name] for name in found.quantizers), key=lambda grid: grid.scale)
-        others = found.floats
-        reason = f'its result reaches "{others[0]}" on the grid, too' if others else None
-        return attrs.evolve(planned, output=grid, reason=reason)
-    if planned.result in observed:
-        params = affine_params(*observed[planned.result], _GRID)
-        grid = ActivationGrid(float(params.scale), int(params.offset))
-        return attrs.evolve(planned, output=grid)
     name = planned.simulated.name
-    logger.warning('layer "%s" computes with floats in MNN: %s', name, UNCALIBRATED)
-    return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
-
-
-def _lacks_range(planned: PlannedLayer, takers: Mapping[str, Takers]) -> bool:
-    return planned.execution == INT8 and not takers[planned.simulated.name].quantizers
+    found = takers[name]
+    whole = [quantizers[quantizer] for quantizer in found.quantizers]
+    grids = list(dict.fromkeys([*whole, *(quantizers[name] for name in found.partial)]))
+    seen = observed.get(planned.result)
+    if seen is not None and not (len(grids) == 1 and whole and grids[0].covers(*seen)):
+        return attrs.evolve(planned, output=ActivationGrid.over([seen]))
+    if found.floats and not whole:
+        logger.warning('layer "%s" computes with floats in MNN: %s', name, UNCALIBRATED)
+        return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
+    one = grids[0] if len(grids) == 1 else ActivationGrid.over(grid.ends for grid in grids)
+    others = found.floats
+    reason = f'its result reaches "{others[0]}" on the grid, too' if others else None
+    return attrs.evolve(planned, output=one, reason=reason)
 
 
 def _input_grid(simulated: SimulatedLayer) -> ActivationGrid:
