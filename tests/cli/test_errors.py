@@ -110,6 +110,20 @@ def test_a_defect_is_one_line_and_exit_code_3(
     assert len(outcome.stderr.splitlines()) == 1
 
 
+def test_an_interrupt_is_no_check_that_failed(
+    graphquant: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl-C ends with the shell's own code for it, 130, and without a traceback."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graphquant_export.inputs.load_model", interrupted)
+    outcome = graphquant("plan", tmp_path)
+    assert outcome.exit_code == 130
+    assert "Traceback" not in outcome.stderr
+
+
 def test_wrong_usage_is_exit_code_2(graphquant: Run) -> None:
     """An unknown option or command is answered by the usage."""
     for arguments in (["plan", "--no-such-option"], ["no-such-command"], ["quantize", "m.pb"]):

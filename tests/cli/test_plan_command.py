@@ -49,3 +49,19 @@ def test_each_op_is_one_line_in_a_pipe(graphquant: Run, model: Path) -> None:
     assert rows[_LONG_NAME].split()[1:4] == ["Conv2D", "quantise", "4"]
     assert "float16" in rows["half"]
     assert outcome.stdout.rstrip().endswith("1 quantised, 1 skipped")
+
+
+def test_inputs_and_outputs_are_named(graphquant: Run, files: Any) -> None:
+    """What the plan is about: the placeholders, and the ops that nothing takes."""
+    lines = graphquant("plan", files.model).stdout.splitlines()
+    assert "inputs: images" in lines
+    assert "outputs: similarity, prob" in lines
+    plan = json.loads(graphquant("plan", files.model, "--output", "prob", "--json").stdout)
+    assert (plan["inputs"], plan["outputs"]) == (["images"], ["prob"])
+    assert "similarity" not in {row["name"] for row in plan["skips"]}
+
+
+def test_the_plan_for_weights_alone(graphquant: Run, files: Any) -> None:
+    """--weight-only has the layers whose weights MNN quantises: no pooling."""
+    plan = json.loads(graphquant("plan", files.model, "--weight-only", "--json").stdout)
+    assert [layer["name"] for layer in plan["layers"]] == ["conv", "dense"]

@@ -152,3 +152,16 @@ def test_without_a_terminal_there_is_no_progress(
     outcome = _quantize(graphquant, files, "--target", "ascend", "--save-path", tmp_path / "m")
     assert "\x1b" not in outcome.stdout + outcome.stderr
     assert "calibrating" not in outcome.stdout + outcome.stderr
+
+
+def test_on_a_terminal_there_is_progress(
+    graphquant: Run, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar counts the samples on stderr; stdout has the result alone."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    outcome = _quantize(graphquant, files, "--target", "ascend", "--save-path", tmp_path / "m")
+    assert "calibrating" in outcome.stderr
+    assert "20/20" in outcome.stderr
+    assert outcome.stdout.startswith("3 layers are quantised")

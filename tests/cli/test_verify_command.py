@@ -54,6 +54,21 @@ def test_what_was_exported_verifies(graphquant: Run, exported: Exported) -> None
     assert outcome.stdout.endswith("ascend: within the limits on 20 samples\n")
 
 
+@pytest.mark.parametrize("target", ["litert", "mnn", "onnx"])
+def test_every_target_goes_from_float_model_to_verified_files(
+    graphquant: Run, files: Any, tmp_path: Path, target: str
+) -> None:
+    """`quantize` and `verify` are all it takes, for each runtime."""
+    options = (files.model, "--output", "prob", "--save-path", tmp_path / "m", "--target", target)
+    done = graphquant("quantize", *options, "--calibration", files.samples)
+    assert done.exit_code == 0, done.stderr
+    outcome = graphquant(
+        "verify", *options, "--record", f"{tmp_path / 'm'}_record.txt", "--samples", files.samples
+    )
+    assert outcome.exit_code == 0, outcome.stdout + outcome.stderr
+    assert outcome.stdout.endswith(f"{target}: within the limits on 20 samples\n")
+
+
 def test_what_is_beyond_the_limits_is_exit_code_1(
     graphquant: Run, exported: Exported, tmp_path: Path
 ) -> None:

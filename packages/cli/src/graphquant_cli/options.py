@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+from graphquant_core.registry import load_registry
+
+
+def targets(incomplete: str) -> list[str]:
+    """Names of the installed export targets that start with `incomplete`, for the shell."""
+    return [name for name in load_registry().exporters if name.startswith(incomplete)]
+
+
 ModelArgument = Annotated[
     Path,
     typer.Argument(
@@ -48,6 +56,7 @@ TargetOption = Annotated[
         metavar="NAME",
         help="Export target; `graphquant plugins` lists those that are installed.",
         show_default=False,
+        autocompletion=targets,
     ),
 ]
 SkipLayersOption = Annotated[

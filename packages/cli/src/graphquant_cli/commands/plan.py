@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from graphquant_cli.help_text import examples
@@ -12,6 +14,7 @@ EPILOG = examples(
     "plan frozen.pb",
     "plan saved_model/ --signature serving_default",
     "plan model.keras --json",
+    "plan frozen.pb --weight-only",
     "plan train/model.ckpt-1000.meta --output probabilities",
 )
 
@@ -20,6 +23,9 @@ def plan(
     model: ModelArgument,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    weight_only: Annotated[
+        bool, typer.Option("--weight-only", help="What MNN would quantise of the weights alone.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print which ops of a model can be quantised, and why the others cannot."""
@@ -29,7 +35,12 @@ def plan(
     from graphquant_core.graph import plan_graph
     from graphquant_core.plan import HEADER
 
-    found = plan_graph(loaded.graph())
+    if weight_only:
+        from graphquant_export.mnn.layers import plan_for_mnn
+
+        found = plan_for_mnn(loaded.graph())
+    else:
+        found = plan_graph(loaded.graph())
     ends = {"inputs": list(loaded.inputs), "outputs": list(loaded.outputs)}
     if as_json:
         print_json({**ends, **found.to_dict()})

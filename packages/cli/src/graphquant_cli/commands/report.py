@@ -20,6 +20,7 @@ from graphquant_cli.options import (
     SamplesOption,
     SavePathOption,
     SignatureOption,
+    targets,
 )
 from graphquant_cli.output import print_json, print_warning
 from graphquant_cli.verifying import verify_files
@@ -35,7 +36,9 @@ def report(
     record: RecordOption,
     target: Annotated[
         list[str],
-        typer.Option(metavar="NAME", help="Target that was exported; repeatable."),
+        typer.Option(
+            metavar="NAME", help="Target that was exported; repeatable.", autocompletion=targets
+        ),
     ],
     save_path: SavePathOption,
     samples: SamplesOption,
