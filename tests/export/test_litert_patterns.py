@@ -74,8 +74,8 @@ def stem(net):
     explicit = [[0, 0], [1, 0], [0, 2], [0, 0]]
     y = tf.nn.relu(tf.nn.conv2d(y, net.weight(3, 3, 8, 8), [2, 1], explicit, name="c3"))
     y = tf.nn.avg_pool2d(y, [2, 3], [2, 3], "VALID", name="pool")
-    y = tf.nn.conv2d(y, net.weight(1, 1, 8, 6), 1, "SAME", dilations=1, name="c4")
-    return tf.nn.relu(y)
+    y = tf.nn.conv2d(y, net.weight(1, 1, 8, 6), 1, "SAME", name="c4")
+    return tf.nn.bias_add(y, np.zeros(6, np.float32))
 
 
 def depthwise(net):
@@ -254,3 +254,17 @@ def test_other_ops_compute_in_int8_where_their_grid_is_known(tmp_path):
     assert runtime.output_step("y") == 1 / 256
     np.testing.assert_array_equal(got.argmax(-1), exact.argmax(-1))
     assert np.abs(got - exact).mean() < 1.5 / 256
+
+
+def test_scales_that_a_kernel_aborts_on_are_left_to_floats(tmp_path):
+    """A sum with a value that is zero for every input, or with one of another magnitude."""
+    net = Net((8, 16, 16, 3))
+    with net.graph.as_default():
+        small = tf.nn.conv2d(net.x, net.weight(3, 3, 3, 4) * 1e-4, 1, "SAME", name="c1")
+        dead = tf.nn.conv2d(net.x, net.weight(3, 3, 3, 4), 1, "SAME", name="c2")
+        y = small + tf.nn.relu(dead - 1e3)
+        y = tf.nn.softmax(tf.reduce_mean(y * 1e-4, [1, 2]))
+        tf.identity(y, name="y")
+    runtime, got, exact, _ = run_both(net, net.record(), tmp_path / "m", calibration=net.feeds)
+    assert {row.execution for row in runtime.executions()} == {"int8"}
+    np.testing.assert_allclose(got, exact, atol=1e-6)

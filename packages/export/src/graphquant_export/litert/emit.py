@@ -16,7 +16,7 @@ from graphquant_export.litert.integer_plan import IntegerPlan
 from graphquant_export.litert.kinds import INT8_VERSIONS, SHAPE_ONLY, WEIGHT_PORTS
 from graphquant_export.litert.schema import schema
 from graphquant_export.litert.stored_weight import StoredWeight
-from graphquant_export.litert.tensor_grid import TensorGrid
+from graphquant_export.litert.tensor_grid import TensorGrid, constant_scale
 from graphquant_export.litert.writer import ModelWriter, quantization
 
 INT8 = schema.TensorType.INT8
@@ -172,12 +172,11 @@ class _Emitter:
 
     def _integer_constant(self, op: Op, tensor: int, value: float) -> int:
         """The number `value`, exactly: 127 or -127 steps of its own size."""
-        scale = np.float32(abs(value) / 127) if value else np.float32(1)
         return self.writer.tensor(
             f"{op.nodes[0] if op.nodes else op.kind.lower()}:factor",
             self._graph.tensor(tensor),
             dtype=INT8,
-            quantization=quantization(scale, 0),
+            quantization=quantization(constant_scale(value), 0),
             data=np.int8(127 * np.sign(value)).tobytes(),
         )
 

@@ -14,8 +14,9 @@ from graphquant_export.litert.kinds import (
     MOVING,
     RESCALING,
     WEIGHT_PORTS,
+    kernel_takes,
 )
-from graphquant_export.litert.tensor_grid import TensorGrid
+from graphquant_export.litert.tensor_grid import TensorGrid, constant_scale
 
 
 @attrs.frozen(eq=False)
@@ -69,7 +70,9 @@ class _Planner:
         if not given or len(given) < len(found):
             return
         result = self._result(index, op, given)
-        if result is None:
+        factors = [self._factor(edge) for edge in op.inputs]
+        scales = [*(grid.scale for grid in given), *filter(None, factors)]
+        if result is None or not kernel_takes(op.kind, scales, result.scale):
             return
         one_grid = op.kind in MOVING or op.kind in AVERAGING
         for port, grid in zip(ports, given, strict=True):
@@ -92,6 +95,11 @@ class _Planner:
         if op.kind in RESCALING and all(self._has_kernel(edge) for edge in op.inputs):
             return wanted
         return None
+
+    def _factor(self, edge: Edge) -> float | None:
+        """Scale of a constant of one value."""
+        value = self._graph.constant(edge.tensor)
+        return None if value is None or value.size != 1 else constant_scale(float(value.max()))
 
     def _has_kernel(self, edge: Edge) -> bool:
         # One value is exact in int8; a vector of them would lose digits that training kept.

@@ -5,6 +5,8 @@ Source: the operator table of LiteRT's 8-bit quantisation specification, and the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from graphquant_export.litert.tensor_grid import TensorGrid
@@ -111,3 +113,20 @@ INT8_VERSIONS = {
     "UNPACK": 2,
 }
 """Version of an operator from which on it takes int8; 1 for one that isn't named."""
+
+
+def kernel_takes(kind: str, scales: Sequence[float], result: float) -> bool:
+    """Whether the int8 kernel of `kind` computes with these scales; it aborts on others.
+
+    Args:
+        kind: ``"ADD"`` and so on.
+        scales: Scale of each float input.
+        result: Scale of the result.
+    """
+    if kind in ("ADD", "SUB"):
+        # Both inputs are brought to 20 more bits than the larger of them has.
+        return 2 * max(scales) < 2**20 * result
+    if kind == "SOFTMAX":
+        # Its exponents are fixed-point numbers with 26 bits behind the point.
+        return scales[0] * 2**26 > 1
+    return True

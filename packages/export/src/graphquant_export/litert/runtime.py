@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from graphquant_export.litert.executions import find_operator, layer_execution
 from graphquant_export.litert.file import LiteRtFile
 from graphquant_export.litert.interpreter import check_installed, invoke
 from graphquant_export.record import Record
-from graphquant_export.simulation import simulate
+from graphquant_export.simulation import SimulatedLayer, simulate
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +50,12 @@ class LiteRtRuntime:
         self._channels_first = {
             layer.name for layer in self._plan.layers if layer.data_format == "NCHW"
         }
-        self._joined = _joined_results(source)
+        layers = _simulated_layers(source)
+        shared = Counter(layer.result for layer in layers)
+        # The members of a group have their result in one Concat.
+        self._joined = {layer.name: layer.result for layer in layers if shared[layer.result] > 1}
+        # A bias of zeros has no place in the file: the sum is the result.
+        self._results_of_sums = {layer.node: layer.result for layer in layers}
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Value of each of `outputs`, float32 where it is quantised.
@@ -98,7 +104,8 @@ class LiteRtRuntime:
         if layer in self._channels_first and value.ndim == len(TO_NCHW):
             # The operators of LiteRT have the channels last.
             value = value.transpose(TO_NCHW)
-        node = names.node_name(self._file.name(tensor))
+        name = names.node_name(self._file.name(tensor))
+        node = self._results_of_sums.get(name, name)
         step = self._step(tensor)
         return LayerOutput(node, value, step, None if step is None else self._ends(tensor))
 
@@ -142,14 +149,8 @@ class LiteRtRuntime:
         )
 
 
-def _joined_results(source: ExportSource) -> dict[str, str]:
-    """The Concat that has the result of each member of a group, by the name of the member."""
+def _simulated_layers(source: ExportSource) -> tuple[SimulatedLayer, ...]:
+    """The layers of the simulation; none where only weights are quantised."""
     if not isinstance(source.record, Record):
-        return {}
-    simulated = simulate(source.model, source.outputs, source.record)
-    types = {node.name: node.op for node in simulated.graph_def.node}
-    return {
-        layer.name: layer.result
-        for layer in simulated.layers
-        if types[layer.result] in ("Concat", "ConcatV2")
-    }
+        return ()
+    return simulate(source.model, source.outputs, source.record).layers

@@ -61,3 +61,8 @@ def widest(grids: Iterable[TensorGrid]) -> TensorGrid | None:
         if all(grid.covers(other.low, other.high) for other in several):
             return grid
     return None
+
+
+def constant_scale(value: float) -> float:
+    """The scale on which `value` is 127 or -127; 1.0 for 0.0."""
+    return _float32(abs(value) / HIGHEST) or 1.0
