@@ -210,7 +210,9 @@ def worker() -> Iterator[Worker]:
 @settings(max_examples=EXAMPLES)
 @given(content=rewritten())
 def test_a_graph_with_wrong_nodes_is_imported_or_refused(content: bytes, worker: Worker) -> None:
-    """A GraphDef whose nodes are wrong is a graph, or a GraphQuantError; the process goes on."""
+    """A GraphDef whose nodes are wrong is a graph with a plan, or a GraphQuantError; the process
+    goes on.
+    """
     assert worker.answer(content).split()[0] in ("read", "refused")
 
 

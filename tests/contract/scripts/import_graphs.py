@@ -1,4 +1,4 @@
-"""Imports the graphs that come in on stdin: a length of 4 bytes, then a GraphDef.
+"""Imports and plans the graphs that come in on stdin: a length of 4 bytes, then a GraphDef.
 
 For each, one line goes out: ``read``, ``refused`` and the message, or ``failed`` and a traceback.
 TensorFlow may also end the process.
@@ -15,6 +15,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from graphquant_core.exceptions import GraphQuantError
+from graphquant_core.graph import plan_graph
 from graphquant_export.frozen import import_frozen
 
 EXTRA_BYTES = 2 * 2**30
@@ -27,7 +28,7 @@ def answer(content: bytes) -> str:
     except DecodeError:
         return "refused"
     try:
-        import_frozen(graph_def)
+        plan_graph(import_frozen(graph_def))
     except GraphQuantError as error:
         return f"refused {error}" if len(str(error)) < LONGEST_MESSAGE else f"too long: {error}"
     except BaseException:  # noqa: BLE001 whatever else it is, the test has to see it
