@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import tensorflow as tf
 from onnx import numpy_helper
 
 from graphquant_core.exceptions import (
@@ -18,7 +19,10 @@ from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.onnx.export import export_onnx, open_onnx
 from graphquant_export.onnx.runtime import OnnxRuntime
+from graphquant_export.record import LayerFactors, Record
 from graphquant_export.simulation import simulate
+
+v1 = tf.compat.v1
 
 LAYERS = [
     ("Conv2D", "NHWC"),
@@ -113,6 +117,7 @@ def test_without_calibration_nothing_is_added(exported, caplog):
     found = sorted(float(scales[node.input[1]]) for node in quantizers)
     factors = {(entry.scale_d, entry.offset_d) for entry in network.record.values()}
     assert found == sorted(scale for scale, _ in factors)
+    assert not [node.name for node in quantizers if "result_quant" in node.name]
     export_onnx(network.graph_def, network.outputs, network.record, artifact.model_path)
     assert 'the layers "depthwise/conv", "body/Conv2D"' in caplog.text
 
@@ -146,6 +151,39 @@ def test_calibration_lets_a_residual_layer_run_in_integers(residual, tmp_path):
     )
     assert 0 < mean_in_steps(right, left) < 4
     np.testing.assert_array_equal(left.argmax(-1), right.argmax(-1))
+
+
+@pytest.mark.parametrize(("activation", "ends_at"), [("Relu", 5.0), ("Relu6", 7.0)])
+def test_a_quantiser_before_an_activation_function_changes_no_number(tmp_path, activation, ends_at):
+    """Sums before a Relu or Relu6 that does more than its quantiser are rounded by that one, too.
+
+    So an integer kernel gives them, and the result is still that of the exact integers.
+    """
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [8, 6, 6, 4], name="x")
+        first, second = (
+            tf.constant(rng.normal(0, 0.5, (3, 3, 4, 4)).astype(np.float32)) for _ in range(2)
+        )
+        y = tf.nn.conv2d(x, first, 1, "SAME", name="first")
+        y = getattr(tf.nn, activation.lower())(y)
+        tf.identity(tf.nn.conv2d(y, second, 1, "VALID", name="second"), name="y")
+    offset = -100 if activation == "Relu" else -128
+    scale_w = np.full(4, 0.013)
+    record = Record(
+        {
+            "first": LayerFactors(0.031, 3, scale_w),
+            "second": LayerFactors(ends_at / 255, offset, scale_w),
+        }
+    )
+    feeds = {"x": rng.normal(0, 1, (8, 6, 6, 4)).astype(np.float32)}
+    artifact = export_onnx(graph.as_graph_def(), ["y"], record, tmp_path / "m")
+    runtime = OnnxRuntime(artifact)
+    assert runtime.kernels() == {"first": "QLinearConv", "second": "Conv"}
+    deployed = simulate(graph.as_graph_def(), ["y"], record).deployed
+    (exact,) = integer_reference(deployed, ["y"], feeds)
+    found = runtime.run(feeds, ["y"])["y"]
+    assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
 
 
 def test_an_output_that_a_quantiser_gives_has_its_step(layer_model, tmp_path):

@@ -41,7 +41,8 @@ class _Result:
         layers: Names of the layers.
         floats: (node, port) of what takes it without quantising it.
         shapes: (node, port) of what reads its shape alone.
-        quantizers: Names of the quantisers that take it.
+        quantizers: Names of the quantisers that take it, or what moves its values.
+        direct: Names of those that take it itself.
     """
 
     node: str
@@ -49,6 +50,12 @@ class _Result:
     floats: tuple[tuple[str, int], ...]
     shapes: tuple[tuple[str, int], ...]
     quantizers: tuple[str, ...]
+    direct: tuple[str, ...]
+
+    @property
+    def has_range(self) -> bool:
+        """Whether the one quantiser behind it takes the result itself."""
+        return len(self.direct) == 1 and self.quantizers == self.direct
 
 
 def quantize_results(
@@ -63,6 +70,10 @@ def quantize_results(
     and the layers are named in a warning. Without a quantiser, what reads the shape of a result
     alone would keep it float, too: it reads the quantised one.
 
+    A Relu or Relu6 that its quantiser doesn't make needless keeps a runtime from rounding the sums
+    before it. The same quantiser then stands before it as well, which changes no number: 0.0 is on
+    its grid, and both functions only cut off what lies outside of an interval.
+
     Args:
         simulated: The simulation.
         quantizers: The quantisers that it has.
@@ -74,9 +85,8 @@ def quantize_results(
     editor = GraphDefEditor(simulated.graph_def)
     every = _results(editor, simulated, quantizers)
     for result in every:
-        direct = [taker for taker, _ in editor.consumers(result.node) if taker in quantizers]
-        for taker, port in result.shapes if direct else ():
-            editor.set_input(taker, port, direct[0])
+        for taker, port in result.shapes if result.direct else ():
+            editor.set_input(taker, port, result.direct[0])
     results = [result for result in every if result.floats or not result.quantizers]
     if calibration is None:
         if results:
@@ -85,20 +95,22 @@ def quantize_results(
                 "calibration batch to have their results quantised",
                 ", ".join(f'"{name}"' for result in results for name in result.layers),
             )
-        return editor.graph_def(simulated.outputs), dict(quantizers)
-    added: dict[str, Quantizer] = {}
+        calibration, results = {}, []
+    added = dict(quantizers)
     unsigned = any(quantizer.unsigned for quantizer in quantizers.values())
-    unknown = [result.node for result in results if len(result.quantizers) != 1]
+    unknown = [result.node for result in results if not result.has_range]
     ranges = observe_ranges(simulated.graph_def, unknown, calibration)
     for result in results:
         if result.node in ranges:
             name, quantizer = _add(editor, result.node, *ranges[result.node])
             added[name] = attrs.evolve(quantizer, unsigned=unsigned)
         else:
-            (name,) = result.quantizers
+            (name,) = result.direct
         for taker, port in result.floats:
             editor.set_input(taker, port, name)
-    return editor.graph_def(simulated.outputs), {**quantizers, **added}
+    for result in every:
+        added |= _quantize_before_activation(editor, result, added)
+    return editor.graph_def(simulated.outputs), added
 
 
 def _results(
@@ -119,7 +131,8 @@ def _results(
         floats = tuple((taker, port) for taker, port in takers if ends[taker] is None)
         ending = tuple(dict.fromkeys(name for name in ends.values() if name is not None))
         names = tuple(layer.name for layer in layers)
-        found.append(_Result(node, names, floats, shapes, ending))
+        direct = tuple(taker for taker, _ in takers if taker in quantizers)
+        found.append(_Result(node, names, floats, shapes, ending, direct))
     return found
 
 
@@ -143,6 +156,29 @@ def _quantizer_behind(
             return None
         taker = takers[0][0]
     return taker
+
+
+def _quantize_before_activation(
+    editor: GraphDefEditor, result: _Result, quantizers: Mapping[str, Quantizer]
+) -> dict[str, Quantizer]:
+    """The quantiser that is added before the activation function of `result`, by its name."""
+    ends = {
+        _quantizer_behind(editor, taker, quantizers) for taker, _ in editor.consumers(result.node)
+    }
+    (name, *others) = ends or {None}
+    node = editor.node(result.node)
+    if others or name is None or node.op not in _ACTIVATIONS:
+        return {}
+    quantizer = quantizers[name]
+    if node.op == "Relu" and quantizer.offset == -128:
+        return {}
+    scope = editor.unique_name(f"{result.node}/sums_quant")
+    copied = type(node)()
+    copied.CopyFrom(editor.node(name))
+    copied.name = f"{scope}/FakeQuant"
+    copied.input[:] = [node.input[0]]
+    editor.set_input(result.node, 0, editor.add(copied))
+    return {copied.name: attrs.evolve(quantizer, scope=scope)}
 
 
 def _add(editor: GraphDefEditor, node: str, low: float, high: float) -> tuple[str, Quantizer]:
