@@ -100,7 +100,7 @@ def test_one_changed_weight_code_is_found_with_a_limit_of_0(artifact, image):
 
     edit(artifact, change)
     found = verify(artifact, {"image": image}, layers=True)
-    exact = attrs.evolve(found.limits, largest=0.0, mean=0.0)
+    exact = attrs.evolve(found.limits, largest=0.0, own_mean=0.0)
     assert found.first_divergence(exact).layer == "head/Conv2D"
     assert not found.ok(exact)
 

@@ -90,7 +90,7 @@ def test_nan_and_infinity_count_apart():
     got = np.array([[1.0, np.inf, np.nan, np.inf, np.nan]], np.float32)
     found = compare(got, wanted)
     assert (found.not_finite, found.largest, found.values) == (2, 0.0, 5)
-    limits = Limits(mean=1e9, largest=1e9, agreement=0.0)
+    limits = Limits(mean=1e9, own_mean=1e9, largest=1e9, agreement=0.0)
     assert "2 of its 5" in limits.layer_problem(found)
     assert "2 of its 5" in limits.output_problem(found)
 
@@ -134,7 +134,7 @@ def verification(**changed):
             LayerExecution("b", "Conv2D", None, "float", "why <b>"),
         ),
         "layers": (layer("a", found()), layer("b", None, "float", "not shown")),
-        "limits": Limits(0.9, 0.5, 4.0),
+        "limits": Limits(0.9, 0.5, 4.0, 0.5),
     }
     return Verification(**{**values, **changed})
 
@@ -164,8 +164,10 @@ def test_the_first_layer_beyond_the_limits_is_where_they_part():
     v = verification(layers=(near, far, gone), executions=())
     assert v.first_divergence() is far
     assert v.first_divergence(Limits(largest=5.0)) is gone
-    assert v.first_divergence(Limits(mean=0.05)) is near
+    assert v.first_divergence(Limits(own_mean=0.05)) is near
     assert verification(layers=(near,)).first_divergence() is None
+    assert v.most_different() is near
+    assert verification(layers=(layer("same", found(mean=0.0)), gone)).most_different() is None
     assert [problem.split(":")[0] for problem in v.problems()] == ['layer "far"', 'layer "gone"']
 
 

@@ -18,7 +18,7 @@ def plan_table(data: Data) -> Element:
     labels = [target["label"] for target in data["targets"]]
     columns = [
         Column("op", css="name"),
-        Column("type"),
+        Column("type", css="type"),
         Column("decision"),
         Column("channels", numeric=True),
         *(Column(label) for label in labels),
@@ -49,7 +49,7 @@ def layer_table(data: Data) -> Element:
     """Scales, offsets and quantisation noise of each quantised layer."""
     columns = [
         Column("layer", css="name"),
-        Column("type"),
+        Column("type", css="type"),
         Column("scale", numeric=True, css="first", group="activation"),
         Column("offset", numeric=True, group="activation"),
         Column("clipped", numeric=True, group="activation"),

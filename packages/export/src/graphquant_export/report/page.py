@@ -106,9 +106,9 @@ def _definitions(data: Data) -> list[Element]:
     for target in data["targets"]:
         limits = target["limits"]
         sentence = (
-            f"top-1 agreement {limits['agreement']:.2%} or more, mean difference "
-            f"{limits['mean']:g} steps or less, a layer's own largest difference "
-            f"{limits['largest']:g} steps or less, beside the {target['layer_reference']}"
+            f"top-1 agreement {limits['agreement']:.2%} or more, mean difference of an output "
+            f"{limits['mean']:g} steps or less, of a layer's own {limits['own_mean']:g}, its "
+            f"largest {limits['largest']:g}, beside the {target['layer_reference']}"
         )
         said.setdefault(sentence, []).append(target["label"])
     limits = [f"{', '.join(labels)}: {sentence}" for sentence, labels in said.items()]

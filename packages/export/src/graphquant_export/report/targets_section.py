@@ -33,6 +33,9 @@ def _card(target: Data, model: Data) -> Element:
     if target["first_divergence"]:
         name = element("strong", *broken(target["first_divergence"]), class_="name")
         lines.append(element("p", "They part at layer ", name, "."))
+    elif target["most_different"]:
+        name = element("span", *broken(target["most_different"]), class_="name")
+        lines.append(element("p", "largest own difference: ", name, class_="note"))
     if problems:
         shown = [element("li", *broken(problem)) for problem in problems[:MOST_PROBLEMS]]
         more = len(problems) - len(shown)

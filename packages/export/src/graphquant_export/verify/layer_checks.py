@@ -38,7 +38,9 @@ class LayersComparing:
         nodes = {layer: self._node(layer, output.tensor) for layer, output in found.items()}
         exact = self._truths.exact.run(nodes.values(), batch.feeds)
         for layer, output in found.items():
-            _, whole, _ = self._compared.setdefault(layer, _start(layer, output))
+            if layer not in self._compared:
+                self._compared[layer] = self._start(layer, output)
+            _, whole, _ = self._compared[layer]
             whole.add(output.value, exact[nodes[layer]])
         if self._own_inputs is None:
             self._own_inputs = OwnInputs(self._truths.exact, set(nodes.values()))
@@ -46,6 +48,16 @@ class LayersComparing:
         exact = self._own_inputs.run(batch.feeds, returned)
         for layer, output in found.items():
             self._compared[layer][2].add(output.value, exact[nodes[layer]])
+
+    def _start(self, layer: str, output: LayerOutput) -> tuple[str, Comparing, Comparing]:
+        ends = output.ends
+        taken = self._truths.taken and self._truths.taken.of(tensor_name(output.tensor))
+        if ends and taken:
+            # A grid that is narrower than what the next layers take loses something.
+            ends = min(ends[0], taken[0]), max(ends[1], taken[1])
+        name = f'{output.tensor}" of layer "{layer}'
+        whole, own = (Comparing(name, output.step, ends) for _ in range(2))
+        return output.tensor, whole, own
 
     def _node(self, layer: str, tensor: str) -> str:
         name = tensor_name(tensor)
@@ -72,9 +84,3 @@ class LayersComparing:
             return LayerCheck(layer, op_type, None, execution, None, None, reason)
         tensor, whole, own = self._compared[layer]
         return LayerCheck(layer, op_type, tensor, execution, own.result(), whole.result(), reason)
-
-
-def _start(layer: str, output: LayerOutput) -> tuple[str, Comparing, Comparing]:
-    name = f'{output.tensor}" of layer "{layer}'
-    whole, own = (Comparing(name, output.step, output.ends) for _ in range(2))
-    return output.tensor, whole, own

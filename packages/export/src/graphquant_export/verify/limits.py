@@ -11,16 +11,21 @@ from graphquant_export.verify.comparison import Comparison
 class Limits:
     """Beyond any of these, an artifact doesn't compute what was simulated.
 
+    The defaults let pass what quantised additions, rounding and 8-bit outputs cost, as measured
+    on exports of residual networks.
+
     Attributes:
         agreement: Smallest share of equal top-1 classes of an output.
-        mean: Largest mean absolute difference of an output, or of a layer's own, in steps.
+        mean: Largest mean absolute difference of an output, in steps.
         largest: Largest absolute difference of a layer's own, in steps. An output has no such
             limit: where it is a softmax, one step of its input is many of its own.
+        own_mean: Largest mean absolute difference of a layer's own, in steps.
     """
 
     agreement: float = 0.99
-    mean: float = 1.0
+    mean: float = 4.0
     largest: float = 32.0
+    own_mean: float = 0.5
 
     def output_problem(self, found: Comparison) -> str | None:
         """What of `found`, an output, is beyond the limits."""
@@ -36,8 +41,8 @@ class Limits:
         """What of `found`, a layer's own difference, is beyond the limits."""
         if found.not_finite:
             return f"{found.not_finite} of its {found.values} values are NaN or infinite"
-        if found.mean > self.mean:
-            return f"it differs by {found.mean:.3g} steps on average, more than {self.mean:g}"
+        if found.mean > self.own_mean:
+            return f"it differs by {found.mean:.3g} steps on average, more than {self.own_mean:g}"
         if found.largest > self.largest:
             return f"it differs by up to {found.largest:.4g} steps, more than {self.largest:g}"
         return None

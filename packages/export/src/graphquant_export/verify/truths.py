@@ -17,6 +17,7 @@ from graphquant_export.frozen import GraphDefEditor, import_frozen
 from graphquant_export.integer_reference import integer_graph
 from graphquant_export.record import Record
 from graphquant_export.simulation import simulate
+from graphquant_export.verify.taken_ranges import TakenRanges
 
 v1 = tf.compat.v1
 
@@ -77,12 +78,14 @@ class Truths:
             artifact says which they are.
         nodes: Node of the graph that layers are compared in, by a name in the simulated graph,
             where that is another.
+        taken: The ranges that layers take values in; ``None`` when only weights are quantised.
     """
 
     simulation: GraphRunner
     reference: GraphRunner | None
     layers: tuple[str, ...] | None
     nodes: Mapping[str, str]
+    taken: TakenRanges | None
 
     @property
     def exact(self) -> GraphRunner:
@@ -106,9 +109,9 @@ def find_truths(source: ExportSource) -> Truths:
     """
     frozen = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
     if not isinstance(source.record, Record):
-        return Truths(frozen, None, None, {})
+        return Truths(frozen, None, None, {}, None)
     simulated = simulate(source.model, source.outputs, source.record)
     reference = GraphRunner(integer_graph(simulated.deployed, simulated.outputs))
     layers = tuple(layer.name for layer in simulated.layers)
     nodes = {layer.result: layer.dequant for layer in simulated.layers}
-    return Truths(frozen, reference, layers, nodes)
+    return Truths(frozen, reference, layers, nodes, TakenRanges(simulated))

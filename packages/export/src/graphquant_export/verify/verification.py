@@ -122,6 +122,11 @@ class Verification:
         """
         return next((layer for layer, _ in self._diverging(limits or self.limits)), None)
 
+    def most_different(self) -> LayerCheck | None:
+        """The layer with the largest mean difference of its own; ``None`` when none has any."""
+        shown = [layer for layer in self.layers if layer.own is not None and layer.own.mean > 0]
+        return max(shown, key=lambda layer: layer.own.mean if layer.own else 0.0, default=None)
+
     def ok(self, limits: Limits | None = None) -> bool:
         """Whether nothing is missing and nothing beyond `limits`."""
         return not self.problems(limits)
@@ -182,13 +187,14 @@ class Verification:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, with ``"ok"``, ``"problems"`` and ``"first_divergence"``."""
-        divergence = self.first_divergence()
+        """Plain data for JSON, with what `ok`, `problems` and the layers' names say."""
+        divergence, different = self.first_divergence(), self.most_different()
         return {
             **attrs.asdict(self),
             "ok": self.ok(),
             "problems": list(self.problems()),
             "first_divergence": divergence and divergence.layer,
+            "most_different": different and different.layer,
         }
 
     def to_json(self) -> str:

@@ -1,0 +1,97 @@
+"""Every runtime is held against the same reference, and names the layer that is another."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from graphquant_core.exporter import ExportSource
+from graphquant_core.registry import load_registry
+from graphquant_export.frozen import GraphDefEditor
+from graphquant_export.mnn.compress_params import LayerParams
+from graphquant_export.record import Record
+from graphquant_export.report import write_report
+from graphquant_export.verify import open_artifact, verify
+
+TARGETS = ["ascend", "onnx", "litert", "mnn"]
+WHEELS = {"onnx": "onnxruntime", "litert": "ai_edge_litert", "mnn": "MNN"}
+
+v1 = tf.compat.v1
+
+
+@pytest.fixture
+def export(trained, tmp_path, image):
+    """Exports `trained` to a target, with the record given or its own."""
+    frozen, own = trained
+
+    def export_to(target, record=own):
+        if target in WHEELS:
+            pytest.importorskip(WHEELS[target])
+        exporter = load_registry().exporter(target)
+        return exporter.export(
+            frozen, ["logits"], record, tmp_path / target, calibration={"image": image}
+        )
+
+    return export_to
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_artifact_is_within_the_limits(export, trained, image, target, tmp_path):
+    """What was exported agrees with its reference, layer by layer, also when it is found again."""
+    frozen, record = trained
+    artifact = export(target)
+    found = verify(artifact, {"image": image}, layers=True)
+    assert found.problems() == ()
+    assert found.outputs[0].reference.agreement == 1.0
+    assert {layer.layer for layer in found.layers} == set(record)
+    assert max(layer.own.mean for layer in found.layers if layer.own) < 0.5
+    again = open_artifact(target, tmp_path / target, frozen, ["logits"], record)
+    assert verify(again, {"image": image}).outputs == found.outputs
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_layer_with_another_range_is_named(export, trained, image, target):
+    """A file whose grid at one layer is a quarter as wide as the source says: that layer."""
+    frozen, record = trained
+    name = "up/deconv"
+    changed = attrs.evolve(record[name], scale_d=record[name].scale_d / 4)
+    artifact = export(target, Record({**record, name: changed}))
+    claimed = attrs.evolve(artifact, source=ExportSource(frozen, ("logits",), record))
+    found = verify(claimed, {"image": image}, layers=True)
+    assert not found.ok()
+    # LiteRT's layers return integers: there the layer before has the grid of this one's input.
+    before = "depthwise/depthwise"
+    assert found.first_divergence().layer == (before if target == "litert" else name)
+
+
+def test_weights_alone_are_compared_with_the_frozen_graph(tmp_path):
+    """For MNN's weight-only models there is no integer reference: the simulation is the truth."""
+    pytest.importorskip("MNN")
+    random = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 6, 6, 4], "x")
+        codes = random.integers(-3, 4, (3, 3, 4, 8)).astype(np.float32)
+        codes[0, 0, 0] = 3
+        y = tf.nn.relu(tf.nn.conv2d(x, codes * 0.25, 1, "SAME", name="conv"))
+        y = tf.reduce_mean(y, [1, 2])
+        codes = random.integers(-3, 4, (8, 5)).astype(np.float32)
+        codes[0] = 3
+        tf.identity(tf.matmul(y, codes * 0.5, name="dense"), name="logits")
+    model = GraphDefEditor(graph.as_graph_def()).graph_def(["logits"])
+    params = (LayerParams("conv", 3, False), LayerParams("dense__matmul_converted", 3, False))
+    artifact = load_registry().exporter("mnn").export(model, ["logits"], params, tmp_path / "m")
+    feeds = {"x": random.normal(size=(12, 6, 6, 4)).astype(np.float32)}
+    found = verify(artifact, feeds, layers=True, labels=np.zeros(12, int))
+    assert found.ok()
+    assert found.layer_reference == "simulation"
+    assert found.outputs[0].reference is None
+    assert found.outputs[0].accuracy.reference is None
+    assert found.outputs[0].simulation.agreement == 1.0
+    assert {row.layer: row.execution for row in found.executions} == {
+        "conv": "int3 weights",
+        "dense": "int3 weights",
+    }
+    page, _ = write_report(tmp_path / "m.html", found, artifact.source, feeds)
+    assert "int3 weights" in page.read_text()
