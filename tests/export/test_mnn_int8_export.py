@@ -20,6 +20,7 @@ from graphquant_core.exceptions import (
     ModelFileError,
     OutputNotFoundError,
     RangeError,
+    RecordError,
     UnsupportedLayerError,
 )
 from graphquant_core.exporter import ReopeningExporter
@@ -263,6 +264,14 @@ def test_calibration_that_does_not_fit_is_refused(trained, tmp_path, calibration
     with pytest.raises(error, match=words):
         MnnExporter().export(frozen, ["logits"], record, tmp_path / "m", calibration=calibration)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("record", ["record.txt", 7, [LayerFactors(0.1, 0)]])
+def test_a_record_of_another_kind_is_refused(trained, tmp_path, record):
+    """The message says what makes an int8 model and what one of quantised weights."""
+    frozen, _ = trained
+    with pytest.raises(RecordError, match=r"must be a Record.* or hold LayerParams"):
+        MnnExporter().export(frozen, ["logits"], record, tmp_path / "m")
 
 
 def test_an_output_that_is_not_there_is_named(trained, tmp_path):

@@ -132,12 +132,13 @@ def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path, Path]
 
 
 def _checked(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
-    layers = tuple(params)
+    layers = tuple(params) if isinstance(params, Iterable) else (params,)
     for layer in layers:
         if not isinstance(layer, LayerParams):
             raise RecordError(
-                f"record ({type(layer).__name__}) must hold LayerParams, as "
-                "WeightQuantizer.compress_params() returns them"
+                f"record ({type(params).__name__}) must be a Record, as read_record() returns it, "
+                "for an int8 model, or hold LayerParams, as WeightQuantizer.compress_params() "
+                "returns them, for quantised weights"
             )
     if not layers:
         raise RecordError("record () holds no layer: give WeightQuantizer.compress_params()")
