@@ -63,6 +63,11 @@ def test_params_of_a_tensor_are_arrays_without_axes() -> None:
         ([1.0, 1.0], [0], INT8, (1,), r"offset \(shape \[1\]\) must have the shape of scale"),
         ([1.0], [0], INT8, (-1,), "must be increasing axes from 0"),
         (3e38, 0, INT8, (), "beyond float32"),
+        (2e36, 127, INT8, (), "beyond float32"),
+        (2e36, -128, INT8, (), "beyond float32"),
+        ([1.0, 0.0], [0, 0], INT8, (1,), r"scale \(0.0\) must be above 0"),
+        ([1.0, 1.0], [-5, 128], INT8, (1,), r"offset \(128\) must be from -128 to 127"),
+        ([1.0, 3e38], [0, 0], INT8, (1,), "beyond float32"),
     ],
 )
 def test_impossible_params_are_refused(
@@ -71,6 +76,12 @@ def test_impossible_params_are_refused(
     """A scale is above 0, an offset is in the grid, and the shapes fit the axes."""
     with pytest.raises(RangeError, match=message):
         QuantParams(scale, offset, grid, axes)
+
+
+def test_a_grid_that_just_fits_into_float32_is_accepted() -> None:
+    """What counts is the end of the grid that lies further from the offset."""
+    params = QuantParams(2e36, 0, INT8)
+    assert float(params.scale) * 128 < np.finfo(np.float32).max
 
 
 @pytest.mark.parametrize("scale", [np.nan, np.inf, 1e39])

@@ -120,6 +120,30 @@ def test_no_text_makes_the_parser_fail_with_a_foreign_error(text: str) -> None:
         return
 
 
+def test_names_are_written_as_utf_8() -> None:
+    """A name with letters beyond ASCII is readable in the file, as AMCT writes it."""
+    text = format_record(Record({"Schicht/größe": LayerFactors(1, 0)}))
+    assert 'key: "Schicht/größe"' in text
+    assert list(parse_record(text)) == ["Schicht/größe"]
+
+
+def test_more_text_than_a_record_can_have_is_not_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is refused with both numbers, for a text and for a file; what reaches it isn't."""
+    entry = 'record { key: "a" value { scale_d: 1 offset_d: 0 } }'
+    monkeypatch.setattr("graphquant_export.record.text.MAX_CHARACTERS", len(entry))
+    monkeypatch.setattr("graphquant_export.record.file.MAX_CHARACTERS", len(entry))
+    path = tmp_path / "r.txt"
+    path.write_text(entry)
+    assert list(parse_record(entry)) == list(read_record(path)) == ["a"]
+    path.write_text(entry + " ")
+    with pytest.raises(RecordError, match=f"has {len(entry) + 1} characters, {len(entry)} are"):
+        parse_record(entry + " ")
+    with pytest.raises(ModelFileError, match=f"it has {len(entry) + 1} bytes, {len(entry)} are"):
+        read_record(path)
+
+
 def test_a_file_is_written_and_read_back(tmp_path: Path) -> None:
     """read_record(write_record(record)) == record."""
     record = Record({"a/b": LayerFactors(0.1, -128, [0.25, 0.5])})
