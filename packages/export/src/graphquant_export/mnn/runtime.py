@@ -18,7 +18,8 @@ from graphquant_core.files import read_bytes
 from graphquant_export.mnn.wheel import mnn_version
 
 # A tensor that MNN packs has its channels first; only as such does it unpack it in order. One that
-# is no output of the model outlives the session only if it is named in advance.
+# is no output of the model outlives the session only if it is named in advance. A session that is
+# resized twice may crash where two float ops take one int8 tensor (MNN 3.6.1): it is put off once.
 _PROGRAM = """
 import sys
 import numpy as np

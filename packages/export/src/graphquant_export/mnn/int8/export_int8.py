@@ -47,6 +47,9 @@ def export_mnn_int8(
     record, layer by layer: execution, codes, scales and activation parameters. Nothing is written
     when a layer differs. The same arguments give the same bytes.
 
+    MNN 3.6.1 may crash when it resizes a session a second time, where two float ops take the result
+    of one int8 layer: give such a model its shape once, with the session mode Resize_Defer.
+
     Args:
         model: Frozen graph, with the fake quantisers that it was trained with, or float.
         outputs: Names of the ops that are the model's outputs.
