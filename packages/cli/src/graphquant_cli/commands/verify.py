@@ -51,11 +51,14 @@ def verify(
         float, typer.Option(min=0, max=1, help="Smallest share of equal top-1 classes.")
     ] = 0.99,
     mean: Annotated[
-        float, typer.Option(min=0, help="Largest mean difference of an output or layer, in steps.")
-    ] = 1.0,
+        float, typer.Option(min=0, help="Largest mean difference of an output, in steps.")
+    ] = 4.0,
     largest: Annotated[
-        float, typer.Option(min=0, help="Largest difference of a layer, in steps.")
-    ] = 16.0,
+        float, typer.Option(min=0, help="Largest difference of a layer's own, in steps.")
+    ] = 32.0,
+    own_mean: Annotated[
+        float, typer.Option(min=0, help="Largest mean difference of a layer's own, in steps.")
+    ] = 0.5,
     batch_size: BatchSizeOption = 32,
     output: OutputsOption = None,
     signature: SignatureOption = None,
@@ -82,7 +85,7 @@ def verify(
         load_samples(samples, loaded.inputs, "samples"),
         labels,
         layers=layers,
-        limits=Limits(agreement, mean, largest),
+        limits=Limits(agreement, mean, largest, own_mean),
         batch_size=batch_size,
     )
     if as_json:
