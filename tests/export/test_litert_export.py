@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from graphquant_core.exceptions import (
 from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.litert import LiteRtRuntime, export_litert
+from graphquant_export.litert.captured import captured_output
 from graphquant_export.record import LayerFactors, Record
 from graphquant_export.simulation import simulate
 
@@ -215,6 +218,25 @@ def test_constants_are_aligned(exported):
     ]
     assert len(offsets) > 10
     assert {offset % 16 for offset in offsets} == {0}
+
+
+def test_what_native_code_prints_is_logged_and_the_terminal_comes_back(capfd, caplog):
+    """Between threads, too: each gets its lines into the log and the descriptors stay right."""
+
+    def speak(word):
+        with captured_output():
+            for _ in range(20):
+                os.write(2, f"{word}\n".encode())
+
+    with caplog.at_level(logging.DEBUG):
+        threads = [threading.Thread(target=speak, args=(word,)) for word in ("one", "two")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(record.getMessage() for record in caplog.records) == ["one"] * 20 + ["two"] * 20
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
 
 
 def test_nothing_is_printed_and_no_file_is_left(trained, image, tmp_path, capfd):

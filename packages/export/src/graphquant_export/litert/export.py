@@ -44,7 +44,9 @@ def export_litert(
         save_path: Start of the name of the file.
         calibration: A batch for each placeholder, by its name. An int8 layer needs the range of
             what it returns. Where a fake quantiser takes that, it is the range that was trained;
-            elsewhere it is observed on this batch. Without it such layers compute in float.
+            elsewhere it is observed on this batch, and rounded to int8 where training rounded
+            nothing, such as before an addition. Without it such layers compute in float, and the
+            file computes what was simulated.
         integer_io: Whether the inputs and outputs are int8 where the model computes them so;
             float by default.
 
