@@ -1,0 +1,126 @@
+"""Third-party layers, names that clash, and many placeholders."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import attrs
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+
+import graphquant_export.onnx as target
+from graphquant_core.handler import full_shape
+from graphquant_core.layer import Layer
+from graphquant_core.registry import load_registry
+from graphquant_export.integer_reference import integer_reference
+from graphquant_export.record import LayerFactors, Record
+from graphquant_export.simulation import simulate
+
+v1 = tf.compat.v1
+
+
+class ThirdParty:
+    """Handler of an op whose weight, on port 1, has its channels last."""
+
+    def __init__(self, op_type: str) -> None:
+        self.name, self.op_types = op_type, frozenset({op_type})
+
+    def describe(self, op: tf.Operation) -> Layer:
+        shape = full_shape(op.inputs[1])
+        return Layer(op.name, op.type, 0, 1, shape, (len(shape) - 1,), output_channel_axis=-1)
+
+
+@pytest.fixture
+def third_party(monkeypatch):
+    """Makes layers of Conv3D and Einsum, as an installed plugin does."""
+    registry = load_registry()
+    added = {op_type: ThirdParty(op_type) for op_type in ("Conv3D", "Einsum")}
+    handlers = MappingProxyType({**registry.handlers, **added})
+    known = attrs.evolve(registry, handlers=handlers)
+    monkeypatch.setattr("graphquant_core.graph.planner.load_registry", lambda: known)
+
+
+def exported(build, x, layer, channels, tmp_path):
+    """(runtime, exact value of "y") of a graph of one quantised layer."""
+    with tf.Graph().as_default() as graph:
+        tf.identity(build(v1.placeholder(tf.float32, x.shape, name="x")), name="y")
+    scale_w = np.random.default_rng(1).uniform(0.005, 0.01, channels)
+    record = Record({layer: LayerFactors(0.03, -7, scale_w)})
+    artifact = target.export_onnx(graph.as_graph_def(), ["y"], record, tmp_path / "m")
+    deployed = simulate(graph.as_graph_def(), ["y"], record).deployed
+    (exact,) = integer_reference(deployed, ["y"], {"x": x})
+    return target.OnnxRuntime(artifact), exact
+
+
+@pytest.mark.usefixtures("third_party")
+def test_a_third_party_convolution_is_exported(tmp_path):
+    """Conv3D, which only a plugin knows: five axes, channels last in TensorFlow."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.3, (2, 3, 3, 2, 5)).astype(np.float32)
+    x = rng.normal(size=(1, 4, 6, 6, 2)).astype(np.float32)
+    runtime, exact = exported(
+        lambda fed: tf.nn.conv3d(fed, weight, [1, 1, 2, 2, 1], "SAME", name="layer"),
+        x,
+        "layer",
+        5,
+        tmp_path,
+    )
+    found = runtime.run({"x": x}, ["y"])["y"]
+    assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
+    (shown,) = runtime.layer_outputs({"x": x}).values()
+    assert np.abs(shown.value - exact).max() <= 2e-6 * np.abs(exact).max()
+
+
+@pytest.mark.usefixtures("third_party")
+def test_a_third_party_product_runs_in_integers(tmp_path):
+    """Einsum over the last axis becomes a MatMul, which ONNX Runtime sums in integers."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.3, (6, 5)).astype(np.float32)
+    x = rng.normal(size=(3, 4, 6)).astype(np.float32)
+    runtime, exact = exported(
+        lambda fed: tf.einsum("bij,jk->bik", fed, weight, name="layer"),
+        x,
+        "layer/Einsum",
+        5,
+        tmp_path,
+    )
+    assert runtime.kernels() == {"layer/Einsum": "MatMulIntegerToFloat"}
+    found = runtime.run({"x": x}, ["y"])["y"]
+    assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("output", ["block/layer", "block/BiasAdd", "block/FusedBatchNormV3"])
+def test_an_output_inside_of_a_layer_keeps_its_name(layer_model, tmp_path, output):
+    """Wherever in a folded tail an output stands, the file has it under its name and in NHWC."""
+    model = layer_model("Conv2D", "bias+fused")
+    plain = layer_model("Conv2D", "none").record()
+    record = model.record() if output.endswith("V3") else plain
+    artifact = target.export_onnx(model.graph_def, [output, "y"], record, tmp_path / "m")
+    found = target.OnnxRuntime(artifact).run({"x": model.x}, [output, "y"])
+    deployed = simulate(model.graph_def, [output, "y"], record).deployed
+    exact = integer_reference(deployed, [output, "y"], {"x": model.x})
+    for value, wanted in zip(found.values(), exact, strict=True):
+        assert np.abs(value - wanted).max() <= 2e-6 * np.abs(wanted).max()
+    names = [node.name for node in onnx.load_model(artifact.model_path).graph.node]
+    assert len(names) == len(set(names))
+    assert "block/layer" in names
+
+
+def test_several_placeholders_keep_their_names_and_types(tmp_path):
+    """A model takes each of them under its own name, an integer one as integers."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.3, (6, 5)).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        rows = v1.placeholder(tf.float32, [None, 6], name="rows")
+        index = v1.placeholder(tf.int32, [None], name="index")
+        picked = tf.gather(tf.matmul(rows, weight, name="layer"), index)
+        tf.identity(picked, name="y")
+    record = Record({"layer": LayerFactors(0.03, -7, [0.01])})
+    artifact = target.export_onnx(graph.as_graph_def(), ["y"], record, tmp_path / "m")
+    feeds = {"rows": rng.normal(size=(4, 6)).astype(np.float32), "index": np.array([2, 0])}
+    found = target.OnnxRuntime(artifact).run(feeds, ["y"])["y"]
+    deployed = simulate(graph.as_graph_def(), ["y"], record).deployed
+    (exact,) = integer_reference(deployed, ["y"], {**feeds, "index": feeds["index"].astype("i4")})
+    assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
