@@ -142,7 +142,8 @@ def test_shapes_must_agree() -> None:
 def test_the_ends_of_the_grid_are_inside_as_for_the_kernel() -> None:
     """A value that is the last one of the grid passes its gradient on; the next float32 doesn't."""
     low, high = np.float32(-1), np.float32(254)  # scale 1, zero point 1: the ends are exact
-    x = np.array([low, np.nextafter(low, -np.inf), high, np.nextafter(high, np.inf)], np.float32)
+    infinity = np.float32(np.inf)  # NumPy 1 takes a step of float64 towards a Python float
+    x = np.array([low, np.nextafter(low, -infinity), high, np.nextafter(high, infinity)])
     ones = np.ones(4, np.float32)
     kernel = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(gradients=ones, inputs=x, min=low, max=high)
     dx, d_max, d_min = ulq_gradient(x, ones, high, low, INT8)

@@ -128,8 +128,10 @@ def test_everything_is_installed_and_passes_the_fast_tests(fresh: Fresh, tmp_pat
     assert listed.returncode == 0, listed.stderr
     assert "failed to load" not in listed.stdout
     options = ["-q", "-p", "no:cacheprovider", "--basetemp", tmp_path / "pytest"]
-    # The pages of docs export to targets that the oldest versions leave out.
-    print(fresh.output("-m", "pytest", *options, "-k", "not .md", *FAST_TESTS, cwd=ROOT)[-500:])
+    if fresh.age == "oldest":
+        # The examples export to targets whose packages are not installed there.
+        options += ["-k", "not an_example_prints"]
+    print(fresh.output("-m", "pytest", *options, *FAST_TESTS, cwd=ROOT)[-500:])
 
 
 def test_an_example_plugin_is_found(fresh: Fresh, wheels: dict[str, Path], tmp_path: Path) -> None:
