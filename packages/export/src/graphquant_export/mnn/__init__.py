@@ -1,7 +1,7 @@
 """Conversion to MNN: compression parameters, the real converter, and what it made of a weight.
 
 What looks into a graph stands in modules of its own, which import TensorFlow: `layers`,
-`op_names` and `verify`.
+`op_names`, `verify`, `mnn_runtime` and the room `int8`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from graphquant_export.mnn.compress_params import (
 )
 from graphquant_export.mnn.convert import convert
 from graphquant_export.mnn.grouping import Grouping, mnn_grouping
-from graphquant_export.mnn.model_file import MnnLayer, read_mnn_layers
+from graphquant_export.mnn.model_file import (
+    MnnLayer,
+    MnnModel,
+    TensorGrid,
+    read_mnn_layers,
+    read_mnn_model,
+)
 from graphquant_export.mnn.runtime import run_mnn_model
 
 __all__ = [
@@ -23,12 +29,15 @@ __all__ = [
     "Grouping",
     "LayerParams",
     "MnnLayer",
+    "MnnModel",
     "MnnWeight",
+    "TensorGrid",
     "convert",
     "mnn_grouping",
     "mnn_quantize",
     "read_compress_params",
     "read_mnn_layers",
+    "read_mnn_model",
     "run_mnn_model",
     "save_compress_params",
 ]
