@@ -127,13 +127,17 @@ def test_inputs_and_outputs_keep_their_names_and_layout(residual, tmp_path):
 
 
 @pytest.mark.parametrize("opset", [13, 17, 18, 20, 21])
-def test_the_opset_is_the_one_asked_for(layer_model, tmp_path, opset):
-    """The file imports one opset, the artifact says it, and onnx's full check finds it valid."""
+def test_the_opset_is_the_one_asked_for(layer_model, tmp_path, opset, caplog):
+    """The file imports one opset, the artifact says it, and onnx's full check finds it valid.
+
+    From opset 21 on, a warning says what ONNX Runtime wants for int8 activations.
+    """
     model = layer_model("Conv2D", "bias+fused")
     artifact = export_onnx(model.graph_def, ["y"], model.record(), tmp_path / "m", opset=opset)
     found, _ = stored(artifact.model_path)
     assert [(entry.domain, entry.version) for entry in found.opset_import] == [("", opset)]
     assert artifact.opset == opset
+    assert ("session_config" in caplog.text) is (opset >= 21)
     onnx.checker.check_model(found, full_check=True)
     assert {prop.key: prop.value for prop in found.metadata_props}["converter"].startswith(
         "tf2onnx"

@@ -210,6 +210,7 @@ def test_an_earlier_opset_stores_4_bits_as_int8(tmp_path):
     [
         ([], RecordError, "holds no layer"),
         (["dense"], RecordError, r"record \(str\) must be a Record"),
+        (None, RecordError, r"record \(NoneType\) must be a Record"),
         (
             [LayerParams("dense__matmul", 4, False)],
             UnsupportedLayerError,

@@ -18,6 +18,7 @@ from graphquant_export.onnx.conversion import Quantizer
 from graphquant_export.onnx.model import check_opset, quantized_model
 from graphquant_export.onnx.model_file import opset_of, read_model
 from graphquant_export.onnx.output_quantizers import quantize_results
+from graphquant_export.onnx.sessions import INT8_OPSET
 from graphquant_export.record import Record
 from graphquant_export.simulation import SimulatedLayer, simulate
 
@@ -67,6 +68,12 @@ def export_onnx(
     check_opset(opset)
     if activations not in ("int8", "uint8"):
         raise ConfigError(f'activations ({activations!r}) must be "int8" or "uint8"')
+    if opset >= INT8_OPSET and activations == "int8":
+        logger.warning(
+            'opset (%d) with activations ("int8"): ONNX Runtime for x86 refuses many such models '
+            'without graphquant_export.onnx.session_config; take an earlier opset or "uint8"',
+            opset,
+        )
     simulated = simulate(model, outputs, record)
     graph_def, quantizers = quantize_results(
         simulated, _quantizers(simulated.layers, activations == "uint8"), calibration

@@ -16,7 +16,7 @@ from graphquant_export.onnx.wheels import require
 
 Array = npt.NDArray[Any]
 
-_INT8_OPSET = 21
+INT8_OPSET = 21
 """From this opset on, ONNX Runtime for x86 makes invalid nodes where it turns int8 into uint8."""
 
 
@@ -32,7 +32,7 @@ def session_config(opset: int) -> dict[str, str]:
         "session.x64quantprecision": "1",
         "session.qdq_matmulnbits_accuracy_level": "1",
     }
-    return config if opset < _INT8_OPSET else {**config, "session.qdqisint8allowed": "1"}
+    return config if opset < INT8_OPSET else {**config, "session.qdqisint8allowed": "1"}
 
 
 class Session:

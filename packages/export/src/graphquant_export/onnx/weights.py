@@ -89,7 +89,7 @@ def checked_params(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
     Raises:
         RecordError: They hold something else than LayerParams, or nothing.
     """
-    layers = tuple(params)
+    layers = tuple(params) if isinstance(params, Iterable) else (params,)
     for layer in layers:
         if not isinstance(layer, LayerParams):
             raise RecordError(
