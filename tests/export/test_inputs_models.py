@@ -142,6 +142,22 @@ def test_other_kinds_of_keras_models(tmp_path: Path, layered: bool) -> None:
     assert [layer.op_type for layer in plan_graph(loaded.graph()).layers] == ["MatMul", "MatMul"]
 
 
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved"])
+def test_a_keras_2_model_is_read_by_tf_keras(tmp_path: Path, name: str) -> None:
+    """Where tf_keras is installed, the files that it wrote are read, too."""
+    older = pytest.importorskip("tf_keras")
+    image = older.Input((8, 8, 3), name="image")
+    x = older.layers.BatchNormalization()(older.layers.SeparableConv2D(4, 3)(image))
+    x = older.layers.Dense(2, name="scores")(older.layers.Flatten()(x))
+    model = older.Model(image, x)
+    model.save(tmp_path / name)
+    images = np.random.default_rng(0).random((2, 8, 8, 3)).astype(np.float32)
+    loaded = load_model(tmp_path / name)
+    (found,) = _run(loaded, {loaded.inputs[0]: images})
+    np.testing.assert_allclose(found, model(images, training=False), rtol=1e-5, atol=1e-6)
+    assert len(plan_graph(loaded.graph()).layers) == 3
+
+
 @pytest.fixture(scope="module")
 def version_1(tmp_path_factory: pytest.TempPathFactory) -> KerasCase:
     """A script of TensorFlow 1 with its optimizer: a checkpoint, and a SavedModel."""

@@ -1,4 +1,4 @@
-"""A Keras 3 model from a .keras or .h5 file."""
+"""A Keras model from a .keras or .h5 file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ def load_keras_model(model: ModelPath, outputs: Sequence[str] | None) -> LoadedM
     """
     keras = _keras(model.argument)
     with in_eager_mode(model.argument), quiet_tensorflow():
-        try:
-            loaded = keras.models.load_model(model.path, compile=False)
-        except Exception as error:  # a layer of the user's can raise anything
-            raise ModelFileError(f"{model.argument} cannot be loaded: {brief(error)}") from error
+        loaded = _loaded(keras, model)
         frozen = freeze_function(_traced(loaded, model.argument))
         wanted = getattr(loaded, "output_names", None) or [loaded.layers[-1].name]
         graph_def, names = name_outputs(frozen.graph_def, frozen.outputs, wanted)
@@ -39,6 +36,21 @@ def load_keras_model(model: ModelPath, outputs: Sequence[str] | None) -> LoadedM
     if outputs is not None:
         names = check_outputs(graph_def, outputs)
     return finish(graph_def, names, frozen.inputs)
+
+
+def _loaded(keras: Any, model: ModelPath) -> Any:
+    """The Keras 3 model, or the Keras 2 model where the package tf_keras is installed."""
+    try:
+        return keras.models.load_model(model.path, compile=False)
+    except Exception as error:  # a layer of the user's can raise anything
+        try:
+            older = importlib.import_module("tf_keras")
+            return older.models.load_model(model.path, compile=False)
+        except ModuleNotFoundError:
+            hint = "; a model of Keras 2 needs the package tf_keras as well"
+        except Exception:  # noqa: BLE001 - what Keras 3 said of its file tells more
+            hint = ""
+        raise ModelFileError(f"{model.argument} cannot be loaded: {brief(error)}{hint}") from error
 
 
 def _keras(argument: str) -> Any:
