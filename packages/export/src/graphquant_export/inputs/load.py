@@ -19,8 +19,8 @@ def load_model(
 
     Args:
         path: A frozen GraphDef (``.pb``, ``.pbtxt``), the folder of a SavedModel of TensorFlow 1
-            or 2, a Keras model (``.keras``, ``.h5``; one of Keras 2 needs the package tf_keras), or a
-            checkpoint with its ``.meta`` file.
+            or 2, a Keras model (``.keras``, ``.h5``; one of Keras 2 needs the package tf_keras),
+            or a checkpoint with its ``.meta`` file.
         outputs: Names of the ops to keep, with what they need. By default those of the signature;
             without one the ops that nothing takes and that depend on what is fed.
         signature: Which signature of a SavedModel; by default ``"serving_default"``, or the only
