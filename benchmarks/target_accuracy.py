@@ -32,7 +32,11 @@ TARGETS = (
     ("litert", False),
     ("litert", True),
 )
-MODELS = (("digits", target_models.digits), ("photographs", target_models.residual))
+MODELS = (
+    ("digits", target_models.digits),
+    ("digits, residual", target_models.residual_digits),
+    ("photographs, residual", target_models.residual_photographs),
+)
 TITLE = f"Four targets, {len(SEEDS)} seeds; with or without observed ranges for sums and logits"
 FORMATS = {
     "model": "{}",
