@@ -35,7 +35,10 @@ def _card(target: Data, model: Data) -> Element:
         lines.append(element("p", "They part at layer ", name, "."))
     elif target["most_different"]:
         name = element("span", *broken(target["most_different"]), class_="name")
-        lines.append(element("p", "largest own difference: ", name, class_="note"))
+        layers = {layer["layer"]: layer for layer in target["layers"]}
+        mean = steps(layers[target["most_different"]]["own"]["mean"])
+        said = f"largest own difference: {mean} steps on average, "
+        lines.append(element("p", said, name, class_="note"))
     if problems:
         shown = [element("li", *broken(problem)) for problem in problems[:MOST_PROBLEMS]]
         more = len(problems) - len(shown)
