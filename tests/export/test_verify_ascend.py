@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from graphquant_core.exceptions import ConfigError, ModelFileError, RangeError
+from graphquant_core.exceptions import (
+    ConfigError,
+    MissingDependencyError,
+    ModelFileError,
+    RangeError,
+)
 from graphquant_core.hookspecs import hookimpl
 from graphquant_core.registry import build_registry, load_registry
 from graphquant_export.ascend import export_ascend
@@ -270,6 +275,14 @@ def test_what_cannot_be_verified_is_refused(artifact, image):
 
     registry = build_registry([("failing", Plugin(Failing()))])
     with pytest.raises(ModelFileError, match=r"model_quantized.pb.*no kernel"):
+        verify(artifact, {"image": image}, registry=registry)
+
+    class NotInstalled(WithoutRuntime):
+        def runtime(self, _):
+            raise MissingDependencyError("pip install the runtime")
+
+    registry = build_registry([("absent", Plugin(NotInstalled()))])
+    with pytest.raises(MissingDependencyError, match="pip install"):
         verify(artifact, {"image": image}, registry=registry)
 
 

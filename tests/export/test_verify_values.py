@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -93,6 +95,25 @@ def test_nan_and_infinity_count_apart():
     limits = Limits(mean=1e9, own_mean=1e9, largest=1e9, agreement=0.0)
     assert "2 of its 5" in limits.layer_problem(found)
     assert "2 of its 5" in limits.output_problem(found)
+
+
+def test_reading_and_showing_a_verification_starts_no_tensorflow():
+    """JSON back to a Verification, and data to a page, without TensorFlow in sys.modules."""
+    program = (
+        "import sys\n"
+        "from graphquant_export.report import render_page\n"
+        "from graphquant_export.verify import Verification\n"
+        "Verification.from_json(sys.stdin.read()).summary()\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=verification().to_json(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_another_shape_is_an_error():
