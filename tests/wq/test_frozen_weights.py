@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ def test_wrong_arguments_are_refused() -> None:
         quantize_frozen_weights(_model(KERNEL * np.float32(np.nan)), ["logits"])
 
 
+@pytest.mark.skipif(find_spec("MNN") is None, reason="needs the wheel MNN")
 @pytest.mark.parametrize("asymmetric", [False, True])
 def test_mnn_converts_it_with_the_same_codes(tmp_path: Path, asymmetric: bool) -> None:
     """MNN's own converter stores the weights of the graph: the export compares every one."""
