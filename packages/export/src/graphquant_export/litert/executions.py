@@ -10,6 +10,7 @@ from graphquant_export.litert import names
 from graphquant_export.litert.dequantized_weight import PREPARING
 from graphquant_export.litert.file import FileOperator, LiteRtFile
 from graphquant_export.litert.kinds import WEIGHT_PORTS
+from graphquant_export.litert.weights import KINDS
 
 INTEGERS = ("int4", "int8")
 
@@ -28,6 +29,9 @@ def layer_execution(
     if operator is None:
         if isinstance(row, Skip):
             return LayerExecution(row.name, row.op_type, None, "float", row.reason)
+        if row.op_type not in KINDS:
+            reason = f"LiteRT's int8 kernels here are those of {', '.join(KINDS)}"
+            return LayerExecution(row.name, row.op_type, None, "float", reason)
         lacking = f'the file has no tensor "{names.weight_name(row.name)}"'
         if row.weight_port is None:
             lacking = f"no operator of the file returns {' or '.join(map(repr, results))}"
