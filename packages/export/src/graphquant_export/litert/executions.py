@@ -30,8 +30,8 @@ def layer_execution(
         if isinstance(row, Skip):
             return LayerExecution(row.name, row.op_type, None, "float", row.reason)
         if row.op_type not in KINDS:
-            reason = f"LiteRT's int8 kernels here are those of {', '.join(KINDS)}"
-            return LayerExecution(row.name, row.op_type, None, "float", reason)
+            no_kernel = f"LiteRT's int8 kernels here are those of {', '.join(KINDS)}"
+            return LayerExecution(row.name, row.op_type, None, "float", no_kernel)
         lacking = f'the file has no tensor "{names.weight_name(row.name)}"'
         if row.weight_port is None:
             lacking = f"no operator of the file returns {' or '.join(map(repr, results))}"
