@@ -17,8 +17,11 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        # A Progress that is disabled still ends with an empty line, before rich 15.
+        yield lambda done, total: None  # noqa: ARG005 a function of both, as the other one
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
-    disabled = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=disabled) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
