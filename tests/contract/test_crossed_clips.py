@@ -68,13 +68,16 @@ def test_crossed_clips_are_projected_in_the_record_and_told(
     assert '"sound"' not in printed
 
 
-@pytest.mark.parametrize(("clip_min", "clip_max"), [(-1.0, 2.0), (0.0, 1.0), (-1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("clip_min", "clip_max"),
+    [(-1.0, 2.0), (0.0, 1.0), (-1.0, 0.0), (0.0035, 1.0), (-1.0, -0.0035)],
+)
 def test_a_range_that_holds_zero_is_no_matter(
     record_with: Callable[[float, float], tuple[float, int]],
     capfd: pytest.CaptureFixture[str],
     clip_min: float,
     clip_max: float,
 ) -> None:
-    """Also one that ends at zero."""
+    """Also one that ends at zero, or less than a step beside it."""
     record_with(clip_min, clip_max)
     assert "across zero" not in capfd.readouterr().err
