@@ -161,6 +161,21 @@ def test_the_affine_mse_search_moves_each_end_alone(side: int) -> None:
     assert outer < 2
 
 
+@pytest.mark.parametrize("axes", [(), (1,)])
+def test_the_affine_mse_search_never_loses_to_shrinking_both_ends(axes: tuple[int, ...]) -> None:
+    """Outliers on both sides: no common fraction of both ends has a smaller error."""
+    x = np.random.default_rng(1).normal(size=(600, 2)).astype(np.float32)
+    x[:3], x[3:6] = 40.0, -40.0
+    grid, fractions = Grid(3, narrow=False), np.linspace(0.05, 1, 20)
+    found = affine_mse_range(x, grid, axes, fractions=fractions)
+    columns = x.T if axes else [x]
+    for index, column in enumerate(columns):
+        ends = tuple(np.atleast_1d(end)[index] for end in found)
+        full = column.min(), column.max()
+        errors = [_error(column, (full[0] * f, full[1] * f), grid) for f in fractions]
+        assert _error(column, ends, grid) <= min(errors) * (1 + 1e-5)
+
+
 def test_the_first_of_equal_fractions_wins() -> None:
     """Scales 3 and 5 are equally wrong about 4: the fraction tried first is taken."""
     x, grid = np.array([-4.0, 4.0]), Grid(2, narrow=True)
