@@ -310,6 +310,31 @@ def test_relu6_ends_at_6_whatever_the_grid(export):
     assert np.isclose(found.value, expected, atol=1e-5).mean() > 0.999
 
 
+def test_a_trained_grid_may_reach_beyond_the_relu6_before_it(tmp_path):
+    """The next layer takes what Relu6 leaves, on the same grid: the model is the exact one."""
+    n = Network()
+    with tf.Graph().as_default() as graph:
+        y = n.conv(n.image() * 4.0, 8, act="relu6")
+        tf.identity(n.conv(n.conv(y, 6), 4, act=None), name="out")
+    graph_def = graph.as_graph_def()
+    x = n.random.normal(size=(SAMPLES, 16, 16, 3)).astype(np.float32)
+    record = quantize_post_training(graph_def, ["out"], {"x": x}, activation="min_max")
+    wide = {
+        name: attrs.evolve(row, scale_d=6.2 / 255)
+        for name, row in record.items()
+        if name == "layer2/conv"
+    }
+    artifact = MnnExporter().export(
+        graph_def, ["out"], Record({**record, **wide}), tmp_path / "m", calibration={"x": x}
+    )
+    runtime = MnnExporter().runtime(artifact)
+    found = runtime.layer_outputs({"x": x})
+    for name in ("layer1/conv", "layer2/conv"):
+        (expected,) = run(artifact.simulation, [found[name].tensor], x)
+        assert np.isclose(found[name].value, expected, atol=1e-5).mean() > 0.999
+    assert found["layer1/conv"].value.max() <= 6 + found["layer1/conv"].step / 2
+
+
 def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(tmp_path):
     """An average pooling and a transposed convolution take what their fake quantiser returns, its
     ends included, also behind an addition, which MNN computes with floats.

@@ -106,7 +106,7 @@ def _check_int8(part: LayerPart) -> None:
             f"{part.where}: the scale of channel {channel} is {weight.scale[channel]!r} in the MNN "
             f"model instead of {part.scale[channel]!r}"
         )
-    _check_grid(part, "activation", stored.input, part.planned.input)
+    _check_grid(part, "activation", stored.input, part.input)
     _check_grid(part, "result", stored.output, part.output)
 
 

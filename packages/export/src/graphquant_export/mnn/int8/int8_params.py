@@ -33,13 +33,13 @@ def int8_params(parts: Iterable[LayerPart], mnn_uuid: str) -> str:
     for part in parts:
         added = params.layer.add(op_name=part.stored.name)
         weight = added.weight.add(name=part.stored.name, bits=8, asymmetric=False)
-        if part.output is None or part.planned.input is None:
+        if part.output is None or part.input is None:
             # Its result has no name here, so that the converter takes it for no int8 layer.
             _add(added.output, "", ActivationGrid(1.0, 0))
             continue
         weight.scales.extend(float(value) for value in part.scale)
         source, result = part.stored.tensors
-        _add(added.input, source, part.planned.input)
+        _add(added.input, source, part.input)
         _add(added.output, result, part.output)
     document = json_format.MessageToDict(pipeline, preserving_proto_field_name=True)
     return json.dumps(document, indent=2) + "\n"

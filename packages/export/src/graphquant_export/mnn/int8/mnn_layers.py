@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -29,6 +29,8 @@ class LayerPart:
         stored: The layer in the .mnn file.
         codes: int8 ``[G, n]``, one group of weights a row, in MNN's order.
         scale: float32 ``[G]``, the scale of each row, or ``[G, n]`` where a row has several.
+        input: Grid of what it takes, which a Relu6 that is merged with the layer before it ends;
+            ``None`` unless it is int8.
         output: Grid of its result, which a merged Relu6 ends; ``None`` unless it is int8.
     """
 
@@ -36,6 +38,7 @@ class LayerPart:
     stored: MnnLayer
     codes: npt.NDArray[np.int8]
     scale: npt.NDArray[np.float32]
+    input: ActivationGrid | None
     output: ActivationGrid | None
 
     @property
@@ -74,8 +77,23 @@ def find_parts(
             output = planned.output if planned.execution == INT8 else None
             if output is not None and stored[name].relu6:
                 output = output.ending_at(RELU6_END)
-            parts.append(LayerPart(planned, stored[name], codes[rows], scale[rows], output))
-    return tuple(parts)
+            part = codes[rows], scale[rows], planned.input, output
+            parts.append(LayerPart(planned, stored[name], *part))
+    return _with_common_ends(parts)
+
+
+def _with_common_ends(parts: Sequence[LayerPart]) -> tuple[LayerPart, ...]:
+    """`parts`, what one returns and another takes on one grid: MNN keeps one for the tensor."""
+    results = {part.stored.tensors[1]: part.output for part in parts if part.output is not None}
+
+    def taken(part: LayerPart) -> ActivationGrid | None:
+        given = results.get(part.stored.tensors[0])
+        if part.input is None or given is None:
+            return part.input
+        same = (given.scale, given.zero) == (part.input.scale, part.input.zero)
+        return given if same else part.input
+
+    return tuple(attrs.evolve(part, input=taken(part)) for part in parts)
 
 
 def _rows(planned: PlannedLayer) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
