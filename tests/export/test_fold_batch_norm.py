@@ -70,6 +70,29 @@ def test_a_folded_layer_computes_what_layer_and_tail_compute(layer_model, run, o
     assert fold.shifts == (tail != "none")
 
 
+@pytest.mark.parametrize(
+    ("tail", "scales", "shifts"),
+    [
+        ("none", False, False),
+        ("bias", False, True),
+        ("doubled", True, False),
+        ("bias+doubled", True, True),
+        ("unfused", True, True),
+    ],
+)
+def test_a_fold_says_whether_it_multiplies_and_whether_it_adds(layer_model, tail, scales, shifts):
+    """What multiplies must stay out of a weight that isn't to be fused; what adds is a bias."""
+    model = layer_model("Conv2D", tail)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(model.graph_def, name="")
+    layer = graph.get_tensor_by_name("block/layer:0")
+    steps = affine_tail(GraphView(graph), layer, 3, len(model.factor))
+    tensors = parameters(steps)
+    values = dict(zip([t.name for t in tensors], evaluate_constants(graph, tensors), strict=True))
+    fold = folds(steps, values, len(model.factor))[-1]
+    assert (fold.scales, fold.shifts) == (scales, shifts)
+
+
 def test_an_impossible_batch_norm_is_named():
     """A negative variance is an error with the name of the op, not NaN in the weights."""
     with tf.Graph().as_default() as graph:
