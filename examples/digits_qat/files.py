@@ -17,6 +17,7 @@ class Files(NamedTuple):
     retrained_frozen: str
     save_path: str
     quantized: str
+    report: str
 
     @classmethod
     def below(cls, folder: str) -> Files:
@@ -31,5 +32,6 @@ class Files(NamedTuple):
             "retrained_frozen": "retrained.pb",
             "save_path": "digits",
             "quantized": "digits_quantized.pb",
+            "report": "report.html",
         }
         return cls(**{field: os.path.join(folder, name) for field, name in names.items()})

@@ -1,4 +1,4 @@
-"""Train digits, quantise the network with AMCT's calls, run the result in plain TensorFlow."""
+"""Train digits, quantise the network with AMCT's calls, run the result in four runtimes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from float_model import evaluate_float, train_float
 from quantize import export, retrain
 from quantized_model import evaluate_quantized
 from report import Outcome, print_summary, summary
+from targets import deploy
 
 import graphquant_qat as amct
 
@@ -41,6 +42,7 @@ def main() -> None:
     export_end = time.perf_counter()
 
     quantized_probabilities = evaluate_quantized(files.quantized, digits.test_images)
+    targets = deploy(digits, files)
 
     outcomes = {
         "float": Outcome(float_probabilities, files.float_frozen, float_end - start),
@@ -49,7 +51,8 @@ def main() -> None:
         ),
         "quantised": Outcome(quantized_probabilities, files.quantized, export_end - retrain_end),
     }
-    found = summary(digits.test_labels, outcomes, arguments.output, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    found = summary(digits.test_labels, outcomes, targets, arguments.output, seconds)
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:

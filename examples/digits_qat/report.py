@@ -21,9 +21,13 @@ class Outcome(NamedTuple):
 
 
 def summary(
-    labels: np.ndarray, outcomes: dict[str, Outcome], folder: str, seconds: float
+    labels: np.ndarray,
+    outcomes: dict[str, Outcome],
+    targets: dict[str, Any],
+    folder: str,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Plain data: the three graphs, how the last two agree, and where the files are."""
+    """Plain data: the three graphs, how the last two agree, the targets, where the files are."""
     fake, quantized = outcomes["fake_quantised"], outcomes["quantised"]
     same = top1(fake.probabilities) == top1(quantized.probabilities)
     return {
@@ -42,6 +46,7 @@ def summary(
         "largest_difference": float(
             np.max(np.abs(fake.probabilities - quantized.probabilities), initial=0.0)
         ),
+        "targets": targets,
         "seconds": round(seconds, 2),
         "folder": folder,
     }
@@ -85,6 +90,29 @@ def print_summary(found: dict[str, Any]) -> None:
     for line in (
         f"The quantised graph gives the same digit as the fake-quantised one for {agreement};",
         f"the largest difference of a probability is {found['largest_difference']:.1e}.",
-        f"The files are in {found['folder']}/ ({found['seconds']:.0f} s in all).",
     ):
         console.print(line, highlight=False, soft_wrap=True)
+    print_targets(console, found["targets"])
+    line = f"The files are in {found['folder']}/ ({found['seconds']:.0f} s in all); report.html "
+    console.print(f"{line}shows them layer by layer.", highlight=False, soft_wrap=True)
+
+
+def print_targets(console: Console, targets: dict[str, Any]) -> None:
+    """Print what each target computes, or what to install for it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("target")
+    for column in ("accuracy", "same digit as simulated", "int8 layers", "whole file"):
+        table.add_column(column, justify="right")
+    for target, found in targets.items():
+        if "missing" in found:
+            console.print(f"{target}: {found['missing']}", highlight=False, soft_wrap=True)
+            continue
+        table.add_row(
+            target,
+            f"{found['accuracy']:.2%}",
+            f"{found['agreement']:.2%}",
+            f"{found['int8_layers']} of {found['layers']}",
+            f"{found['file_bytes']:,} bytes",
+        )
+    if table.rows:
+        console.print(table)

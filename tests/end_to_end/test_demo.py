@@ -70,6 +70,18 @@ def test_weights_take_a_quarter_of_their_float_bytes(demo: Demo) -> None:
     assert graphs["quantised"]["weight_bytes"] * 4 == graphs["float"]["weight_bytes"]
 
 
+@pytest.mark.parametrize(("target", "int8_layers"), [("mnn", 4), ("onnx", 5), ("litert", 5)])
+def test_every_runtime_answers_as_training_simulated(
+    demo: Demo, target: str, int8_layers: int
+) -> None:
+    """The same digit for 99 of 100 images, from a file whose layers are integers."""
+    found = demo.found["targets"][target]
+    assert found["agreement"] >= 0.99
+    assert found["int8_layers"] == int8_layers
+    assert found["file_bytes"] < demo.found["graphs"]["float"]["file_bytes"]
+    assert target in (demo.folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_every_layer_of_the_network_is_quantised(demo: Demo) -> None:
     """The configuration enables the five layers, and each takes the output of an AscendQuant."""
     config = json.loads((demo.folder / "config.json").read_text())
