@@ -333,6 +333,8 @@ def test_a_trained_grid_may_reach_beyond_the_relu6_before_it(tmp_path):
         (expected,) = run(artifact.simulation, [found[name].tensor], x)
         assert np.isclose(found[name].value, expected, atol=1e-5).mean() > 0.999
     assert found["layer1/conv"].value.max() <= 6 + found["layer1/conv"].step / 2
+    again = MnnExporter().open(tmp_path / "m", artifact.source)
+    assert MnnExporter().runtime(again).executions() == runtime.executions()
 
 
 def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(tmp_path):
