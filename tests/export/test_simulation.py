@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from graphquant_core.exceptions import ConfigError, NonFiniteError, RangeError
+from graphquant_core.exceptions import ConfigError, ModelFileError, NonFiniteError, RangeError
 from graphquant_export.ascend import ASCEND_TYPES
 from graphquant_export.integer_reference import integer_reference
+from graphquant_export.post_training import quantize_post_training
 from graphquant_export.simulation import observe_ranges, simulate
 
 
@@ -85,3 +86,15 @@ def test_feeds_that_do_not_fit_are_refused_by_name(trained, feeds, error, words)
     graph_def = simulate(frozen, ["logits"], record).graph_def
     with pytest.raises(error, match=words):
         observe_ranges(graph_def, ["logits"], feeds)
+
+
+def test_a_model_that_does_not_run_on_the_batch_is_an_error_of_ours() -> None:
+    """TensorFlow's own words, in a ModelFileError, wherever a batch is observed."""
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, None], "x")
+        tf.matmul(tf.reshape(x, [-1, 7]), tf.ones([7, 2]), name="y")
+    graph_def, batch = graph.as_graph_def(), {"x": np.ones((2, 3), np.float32)}
+    with pytest.raises(ModelFileError, match="cannot run the model"):
+        observe_ranges(graph_def, ["y"], batch)
+    with pytest.raises(ModelFileError, match="cannot run the model"):
+        quantize_post_training(graph_def, ["y"], batch)

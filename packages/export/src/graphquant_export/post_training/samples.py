@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from graphquant_core.exceptions import NonFiniteError
+from graphquant_core.exceptions import ModelFileError, NonFiniteError
 from graphquant_export.verify.batches import make_batches
 
 v1 = tf.compat.v1
@@ -41,6 +41,7 @@ def sample_values(
     Raises:
         ConfigError, RangeError: `calibration` doesn't fit the placeholders.
         NonFiniteError: A value of `calibration` or of a tensor is NaN or infinite.
+        ModelFileError: TensorFlow cannot run the model on `calibration`.
     """
     batches = make_batches(graph, calibration, batch_size)
     total = sum(batch.size for batch in batches)
@@ -55,7 +56,10 @@ def sample_values(
         for batch in batches:
             count = -(-MAX_VALUES * batch.size // total)
             fed = random.random(count, np.float32)
-            values = session.run(chosen, {**batch.feeds, places: fed})
+            try:
+                values = session.run(chosen, {**batch.feeds, places: fed})
+            except tf.errors.OpError as error:
+                raise ModelFileError(f"TensorFlow cannot run the model: {error.message}") from error
             for name, value in zip(tensors, values, strict=True):
                 _check_finite(name, value)
                 found[name].append(value)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from graphquant_core.exceptions import NonFiniteError
+from graphquant_core.exceptions import ModelFileError, NonFiniteError
 from graphquant_export.feeds import checked_feeds
 from graphquant_export.frozen import import_frozen
 
@@ -31,6 +31,7 @@ def observe_ranges(
         ConfigError: `calibration` names no placeholder, or lacks one.
         RangeError: A value doesn't fit its placeholder.
         NonFiniteError: A tensor has NaN or infinite values; names it.
+        ModelFileError: TensorFlow cannot run the model on `calibration`.
     """
     if not tensors:
         return {}
@@ -40,8 +41,11 @@ def observe_ranges(
     config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
     # It would fuse a LeakyRelu with a BiasAdd that is fetched, too, and then not find the BiasAdd.
     config.graph_options.rewrite_options.disable_meta_optimizer = True
-    with v1.Session(graph=graph, config=config) as session:
-        values = session.run(fetches, feeds)
+    try:
+        with v1.Session(graph=graph, config=config) as session:
+            values = session.run(fetches, feeds)
+    except tf.errors.OpError as error:
+        raise ModelFileError(f"TensorFlow cannot run the model: {error.message}") from error
     ranges = {}
     for name, value in zip(tensors, values, strict=True):
         low, high = float(np.min(value, initial=0.0)), float(np.max(value, initial=0.0))
