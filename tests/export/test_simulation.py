@@ -92,7 +92,7 @@ def test_a_model_that_does_not_run_on_the_batch_is_an_error_of_ours() -> None:
     """TensorFlow's own words, in a ModelFileError, wherever a batch is observed."""
     with tf.Graph().as_default() as graph:
         x = tf.compat.v1.placeholder(tf.float32, [None, None], "x")
-        tf.matmul(tf.reshape(x, [-1, 7]), tf.ones([7, 2]), name="y")
+        tf.matmul(tf.matmul(x, tf.ones([7, 4])), tf.ones([4, 2]), name="y")
     graph_def, batch = graph.as_graph_def(), {"x": np.ones((2, 3), np.float32)}
     with pytest.raises(ModelFileError, match="cannot run the model"):
         observe_ranges(graph_def, ["y"], batch)
