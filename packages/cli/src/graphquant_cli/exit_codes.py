@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-OK = 0
 CHECK_FAILED = 1
 """A check was made, and what it looks for isn't so."""
 ERROR = 2

@@ -15,8 +15,9 @@ from graphquant_export.frozen import check_outputs
 from graphquant_export.litert.artifact import LiteRtArtifact, model_path
 from graphquant_export.litert.integer_model import integer_model
 from graphquant_export.litert.schema import model_bytes
-from graphquant_export.litert.weight_only import checked_params, weight_only_model
+from graphquant_export.litert.weight_only import weight_only_model
 from graphquant_export.mnn import LayerParams
+from graphquant_export.mnn.quantized_layers import checked_params
 from graphquant_export.record import Record
 from graphquant_export.simulation import simulate
 

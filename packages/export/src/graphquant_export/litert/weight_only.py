@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from graphquant_core.exceptions import RangeError, RecordError, UnsupportedLayerError
+from graphquant_core.exceptions import RangeError
 from graphquant_core.graph import GraphView
 from graphquant_core.layer import Layer
-from graphquant_core.suggestions import closest
 from graphquant_export.frozen import GraphDefEditor, import_frozen
 from graphquant_export.litert.conversion_graph import conversion_graph
 from graphquant_export.litert.convert import convert
@@ -25,8 +24,7 @@ from graphquant_export.litert.stored_weight import INT4_BITS, StoredWeight
 from graphquant_export.litert.weights import KINDS, layer_names
 from graphquant_export.mnn import LayerParams, mnn_grouping, mnn_quantize
 from graphquant_export.mnn.codes import SMALLEST_SCALE
-from graphquant_export.mnn.layers import plan_for_mnn
-from graphquant_export.mnn.op_names import mnn_op_names
+from graphquant_export.mnn.quantized_layers import quantized_layers
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +49,11 @@ def weight_only_model(
     the factor of a batch norm that is folded into them.
 
     Raises:
-        UnsupportedLayerError: A layer is not in the model.
+        UnsupportedLayerError: A layer is not in the model, or its groups differ.
         RangeError: A weight is not on its grid; names the layer.
     """
     pruned = GraphDefEditor(model).graph_def(outputs)
-    wanted = _layers(import_frozen(pruned), params)
+    wanted = quantized_layers(GraphView(import_frozen(pruned)), params)
     prepared = conversion_graph(pruned, outputs, [], [])
     graph = read_float_graph(convert(prepared), prepared)
     weights: dict[int, StoredWeight] = {}
@@ -74,41 +72,6 @@ def weight_only_model(
     plan = IntegerPlan({}, {})
     names = layer_names(graph, pruned)
     return emit(graph, Grids(graph, {}, None), plan, weights, names, outputs, False)
-
-
-def checked_params(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
-    """`params`, checked.
-
-    Raises:
-        RecordError: They hold something else than LayerParams, or nothing.
-    """
-    layers = tuple(params) if isinstance(params, Iterable) else (params,)
-    for layer in layers:
-        if not isinstance(layer, LayerParams):
-            raise RecordError(
-                f"record ({type(layer).__name__}) must be a Record, or hold LayerParams as "
-                "WeightQuantizer.compress_params() returns them"
-            )
-    if not layers:
-        raise RecordError("record () holds no layer: give WeightQuantizer.compress_params()")
-    return layers
-
-
-def _layers(graph: tf.Graph, params: Sequence[LayerParams]) -> dict[Layer, LayerParams]:
-    """The entry of each layer that `params` name as MNN calls it."""
-    view = GraphView(graph)
-    found: dict[str, Layer] = {}
-    for layer in plan_for_mnn(graph, view=view).layers:
-        found |= dict.fromkeys(mnn_op_names(view, layer), layer)
-    layers: dict[Layer, LayerParams] = {}
-    for entry in params:
-        if entry.op_name not in found:
-            raise UnsupportedLayerError(
-                f'layer "{entry.op_name}" of the compression parameters is not in the frozen graph'
-                f"{closest(entry.op_name, found)}"
-            )
-        layers[found[entry.op_name]] = entry
-    return layers
 
 
 def _operator(graph: FloatGraph, layer: Layer) -> int | None:

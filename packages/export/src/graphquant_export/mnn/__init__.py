@@ -1,7 +1,7 @@
 """Conversion to MNN: compression parameters, the real converter, and what it made of a weight.
 
 What looks into a graph stands in modules of its own, which import TensorFlow: `layers`,
-`op_names`, `verify`, `mnn_runtime` and the room `int8`.
+`op_names`, `quantized_layers`, `verify`, `mnn_runtime` and the room `int8`.
 """
 
 from __future__ import annotations

@@ -12,13 +12,14 @@ from typing import ClassVar
 import attrs
 import tensorflow as tf
 
-from graphquant_core.exceptions import RangeError, RecordError
+from graphquant_core.exceptions import RangeError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import check_writable, read_bytes, write_together
 from graphquant_export.frozen import GraphDefEditor, check_outputs
 from graphquant_export.mnn.command import ConverterCommand
 from graphquant_export.mnn.compress_params import LayerParams, identity_of, save_compress_params
 from graphquant_export.mnn.convert import convert
+from graphquant_export.mnn.quantized_layers import checked_params
 from graphquant_export.mnn.verify import LayerComparison, compare_weights
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def export_mnn(
         ModelFileError: The converter failed.
         FileWriteError: The files can't be written. After any error older files are as they were.
     """
-    layers = _checked(params)
+    layers = checked_params(params)
     names = check_outputs(model, outputs)
     finals = artifact_paths(save_path)
     for path in finals:
@@ -117,7 +118,7 @@ def open_mnn(save_path: str | os.PathLike[str], source: ExportSource) -> MnnArti
     mnn, pb, json = artifact_paths(save_path)
     for path in (mnn, pb, json):
         read_bytes(path, "save_path")
-    layers = _checked(source.record)
+    layers = checked_params(source.record)
     frozen = GraphDefEditor(source.model).graph_def(source.outputs)
     compared = compare_weights(frozen, mnn, layers)
     _check_stored(compared)
@@ -129,20 +130,6 @@ def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path, Path]
     stem = os.fspath(save_path)
     mnn, pb, params = (Path(f"{stem}{ending}") for ending in (".mnn", ".pb", ".json"))
     return mnn, pb, params
-
-
-def _checked(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
-    layers = tuple(params) if isinstance(params, Iterable) else (params,)
-    for layer in layers:
-        if not isinstance(layer, LayerParams):
-            raise RecordError(
-                f"record ({type(params).__name__}) must be a Record, as read_record() returns it, "
-                "for an int8 model, or hold LayerParams, as WeightQuantizer.compress_params() "
-                "returns them, for quantised weights"
-            )
-    if not layers:
-        raise RecordError("record () holds no layer: give WeightQuantizer.compress_params()")
-    return layers
 
 
 def _check_stored(compared: Iterable[LayerComparison]) -> None:

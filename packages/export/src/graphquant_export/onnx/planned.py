@@ -13,7 +13,7 @@ from graphquant_core.layer import Layer, Skip
 from graphquant_export.frozen import GraphDefEditor, import_frozen
 from graphquant_export.mnn.layers import plan_for_mnn
 from graphquant_export.mnn.op_names import op_with_bias
-from graphquant_export.onnx.weights import checked_params, quantized_layers
+from graphquant_export.mnn.quantized_layers import checked_params, quantized_layers
 from graphquant_export.record import Record
 from graphquant_export.simulation import simulate
 
@@ -79,7 +79,6 @@ def planned(source: ExportSource) -> Planned:
         }
         return Planned(frozen, plan_graph(frozen).rows, layers)
     view = GraphView(frozen)
-    plan = plan_for_mnn(frozen, view=view)
     quantized = quantized_layers(view, checked_params(source.record))
     layers = {
         layer.name: PlannedLayer(
@@ -87,7 +86,6 @@ def planned(source: ExportSource) -> Planned:
             frozen.get_operation_by_name(layer.name),
             op_with_bias(view, layer),
         )
-        for layer in plan.layers
-        if layer.name in quantized
+        for layer in quantized
     }
-    return Planned(frozen, plan.rows, layers)
+    return Planned(frozen, plan_for_mnn(frozen, view=view).rows, layers)

@@ -9,11 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from graphquant_core.exceptions import RecordError, UnsupportedLayerError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_whole
 from graphquant_core.graph import GraphView
-from graphquant_core.suggestions import closest
 from graphquant_export.frozen import (
     GraphDefEditor,
     check_outputs,
@@ -21,8 +19,7 @@ from graphquant_export.frozen import (
     import_frozen,
 )
 from graphquant_export.mnn import LayerParams
-from graphquant_export.mnn.layers import plan_for_mnn
-from graphquant_export.mnn.op_names import mnn_op_names
+from graphquant_export.mnn.quantized_layers import checked_params, quantized_layers
 from graphquant_export.node_def import const_node
 from graphquant_export.onnx.artifact import OnnxArtifact, writable_path
 from graphquant_export.onnx.constants import StoredConstant
@@ -83,60 +80,12 @@ def export_onnx_weights(
     return OnnxArtifact(path, opset, ExportSource(model, names, layers))
 
 
-def checked_params(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
-    """`params` as a tuple.
-
-    Raises:
-        RecordError: They hold something else than LayerParams, or nothing.
-    """
-    layers = tuple(params) if isinstance(params, Iterable) else (params,)
-    for layer in layers:
-        if not isinstance(layer, LayerParams):
-            raise RecordError(
-                f"record ({type(layer).__name__}) must be a Record, or hold LayerParams as "
-                "WeightQuantizer.compress_params() returns them"
-            )
-    if not layers:
-        raise RecordError("record () holds no layer: give WeightQuantizer.compress_params()")
-    return layers
-
-
-def quantized_layers(view: GraphView, params: Sequence[LayerParams]) -> dict[str, LayerParams]:
-    """The parameters of each layer that `params` quantises, by the layer's TensorFlow name.
-
-    Raises:
-        UnsupportedLayerError: An entry names no layer, or the groups of one differ.
-    """
-    wanted = {layer.op_name: layer for layer in params}
-    found: dict[str, LayerParams] = {}
-    known: set[str] = set()
-    for layer in plan_for_mnn(view.graph, view=view).layers:
-        names = mnn_op_names(view, layer)
-        known.update(names)
-        grids = {
-            (entry.bits, entry.asymmetric, entry.block_size)
-            for entry in map(wanted.get, names)
-            if entry is not None
-        }
-        if len(grids) > 1 or 0 < sum(name in wanted for name in names) < len(names):
-            raise UnsupportedLayerError(f'layer "{layer.name}": its groups have different grids')
-        if grids:
-            found[layer.name] = wanted[names[0]]
-    for name in wanted:
-        if name not in known:
-            raise UnsupportedLayerError(
-                f'layer "{name}" of record is not in the model{closest(name, known)}'
-            )
-    return found
-
-
 def _with_own_weights(
     frozen: tf.compat.v1.GraphDef, params: Sequence[LayerParams]
 ) -> tuple[tf.compat.v1.GraphDef, list[StoredConstant]]:
     """The graph with a Const for the weight of each quantised layer, and what these store."""
     view = GraphView(import_frozen(frozen))
-    wanted = quantized_layers(view, params)
-    layers = [layer for layer in plan_for_mnn(view.graph, view=view).layers if layer.name in wanted]
+    layers = quantized_layers(view, params)
     tensors = [
         view.graph.get_operation_by_name(layer.name).inputs[layer.weight_port or 0]
         for layer in layers
@@ -146,7 +95,7 @@ def _with_own_weights(
     for layer, value in zip(layers, evaluate_constants(view.graph, tensors), strict=True):
         weight = np.asarray(value, np.float32)
         name = editor.unique_name(f"{layer.name}/on_grid")
-        constant = weight_constant(layer, wanted[layer.name], name, weight)
+        constant = weight_constant(layer, layers[layer], name, weight)
         if constant is None:
             logger.warning(
                 'layer "%s" (%s) keeps a float weight: what is folded into it is not the same for '
