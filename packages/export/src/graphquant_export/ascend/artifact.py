@@ -9,11 +9,12 @@ from typing import ClassVar
 import attrs
 import tensorflow as tf
 
-from graphquant_core.exceptions import FileWriteError
 from graphquant_core.exporter import ExportSource
-from graphquant_core.files import check_writable
 from graphquant_export.ascend.deploy import DeployedLayer
 from graphquant_export.ascend.functions import without_ascend_functions
+from graphquant_export.save_path import writable_paths
+
+ENDINGS = ("_quantized.pb", "_deploy.pb")
 
 
 @attrs.frozen
@@ -46,20 +47,8 @@ def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path]:
     Raises:
         FileWriteError: One of them can't be written, or `save_path` names no file.
     """
-    if not isinstance(save_path, (str, os.PathLike)):
-        raise FileWriteError(f"save_path ({save_path!r}) must be a path")
-    prefix = os.fspath(save_path)
-    if not prefix or prefix.endswith(("/", os.sep)):
-        raise FileWriteError(f'save_path ("{prefix}") must end in the start of a file name')
-    paths = paths_of(prefix)
-    for path in paths:
-        check_writable(path, "save_path")
-    return paths
-
-
-def paths_of(prefix: str) -> tuple[Path, Path]:
-    """``<prefix>_quantized.pb`` and ``<prefix>_deploy.pb``."""
-    return (Path(f"{prefix}_quantized.pb"), Path(f"{prefix}_deploy.pb"))
+    quantized, deploy = writable_paths(save_path, *ENDINGS)
+    return quantized, deploy
 
 
 def artifact_files(

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import attrs
 import tensorflow as tf
 
+from graphquant_core.exceptions import EmptyRecordError, RecordError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes, write_together
 from graphquant_export.ascend.artifact import (
+    ENDINGS,
     AscendArtifact,
     artifact_files,
     artifact_paths,
-    paths_of,
 )
 from graphquant_export.ascend.deploy import DeployedLayer, deploy
 from graphquant_export.ascend.functions import ascend_functions
@@ -33,6 +34,7 @@ from graphquant_export.frozen import (
     strip_later_attributes,
 )
 from graphquant_export.record import Record
+from graphquant_export.save_path import paths_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,8 @@ def export_ascend(
 
     Raises:
         OutputNotFoundError: An output is not in the model.
-        RecordError: The record doesn't belong to the model.
+        RecordError: The record doesn't belong to the model, or is none.
+        EmptyRecordError: The record holds no layer.
         BiasOverflowError: A bias doesn't fit into int32.
         ModelFileError: The model is not frozen, or was exported before.
         FileWriteError: The files can't be written. After any error an older pair is as it was.
@@ -74,11 +77,11 @@ def open_ascend(save_path: str | os.PathLike[str], source: ExportSource) -> Asce
         ModelFileError: A file is missing, or can't be read; names it.
         OutputNotFoundError, RecordError, BiasOverflowError: as `export_ascend`.
     """
-    paths = paths_of(os.fspath(save_path))
-    for path in paths:
+    quantized_path, deploy_path = paths_of(save_path, *ENDINGS)
+    for path in (quantized_path, deploy_path):
         read_bytes(path, "artifact")
     deployed = deploy_graph(source.model, source.outputs, source.record)
-    return AscendArtifact(*paths, deployed.layers, source)
+    return AscendArtifact(quantized_path, deploy_path, deployed.layers, source)
 
 
 @attrs.frozen(eq=False)
@@ -109,6 +112,7 @@ def deploy_graph(
 
     Raises: as `export_ascend`.
     """
+    _check_record(record)
     names = check_outputs(model, outputs)
     pruned = GraphDefEditor(model).graph_def(names)
     graph = import_frozen(pruned)
@@ -125,6 +129,15 @@ def deploy_graph(
     quantized = editor.graph_def(names)
     quantized.library.function.extend(ascend_functions())
     return DeployedGraph(quantized, tuple(names), layers, tuple(sites), tuple(integers))
+
+
+def _check_record(record: object) -> None:
+    if not isinstance(record, Record):
+        raise RecordError(
+            f"record ({type(record).__name__}) must be a Record, as read_record() returns it"
+        )
+    if not record:
+        raise EmptyRecordError("record () holds no layer: nothing would be quantised")
 
 
 def quantize_graph(

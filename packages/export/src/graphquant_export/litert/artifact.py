@@ -8,10 +8,12 @@ from typing import ClassVar
 
 import attrs
 
-from graphquant_core.exceptions import FileWriteError
 from graphquant_core.exporter import ExportSource
-from graphquant_core.files import check_writable, read_bytes
+from graphquant_core.files import read_bytes
 from graphquant_export.litert.schema import read_model
+from graphquant_export.save_path import paths_of
+
+ENDING = ".tflite"
 
 
 @attrs.frozen
@@ -34,17 +36,6 @@ class LiteRtArtifact:
         return (self.model_path,)
 
 
-def model_path(save_path: str | os.PathLike[str]) -> Path:
-    """``<save_path>.tflite``, which can be written.
-
-    Raises:
-        FileWriteError: It can't be written, or `save_path` names no file.
-    """
-    path = _model_path(save_path)
-    check_writable(path, "save_path")
-    return path
-
-
 def open_litert(save_path: str | os.PathLike[str], source: ExportSource) -> LiteRtArtifact:
     """The artifact that was exported to `save_path`.
 
@@ -55,15 +46,6 @@ def open_litert(save_path: str | os.PathLike[str], source: ExportSource) -> Lite
     Raises:
         ModelFileError: The file is missing or is no .tflite file; names it.
     """
-    path = _model_path(save_path)
+    (path,) = paths_of(save_path, ENDING)
     read_model(read_bytes(path, "save_path"), f"save_path ({path})")
     return LiteRtArtifact(path, source)
-
-
-def _model_path(save_path: str | os.PathLike[str]) -> Path:
-    if not isinstance(save_path, (str, os.PathLike)):
-        raise FileWriteError(f"save_path ({save_path!r}) must be a path")
-    prefix = os.fspath(save_path)
-    if not prefix or prefix.endswith(("/", os.sep)):
-        raise FileWriteError(f'save_path ("{prefix}") must end in the start of a file name')
-    return Path(f"{prefix}.tflite")

@@ -14,15 +14,18 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import RangeError
 from graphquant_core.exporter import ExportSource
-from graphquant_core.files import check_writable, read_bytes, write_together
+from graphquant_core.files import read_bytes, write_together
 from graphquant_export.frozen import GraphDefEditor, check_outputs
 from graphquant_export.mnn.command import ConverterCommand
 from graphquant_export.mnn.compress_params import LayerParams, identity_of, save_compress_params
 from graphquant_export.mnn.convert import convert
 from graphquant_export.mnn.quantized_layers import checked_params
 from graphquant_export.mnn.verify import LayerComparison, compare_weights
+from graphquant_export.save_path import paths_of, writable_paths
 
 logger = logging.getLogger(__name__)
+
+ENDINGS = (".mnn", ".pb", ".json")
 
 
 @attrs.frozen
@@ -81,9 +84,7 @@ def export_mnn(
     """
     layers = checked_params(params)
     names = check_outputs(model, outputs)
-    finals = artifact_paths(save_path)
-    for path in finals:
-        check_writable(path, "save_path")
+    finals = writable_paths(save_path, *ENDINGS)
     frozen = GraphDefEditor(model).graph_def(names)
     with tempfile.TemporaryDirectory() as folder:
         written = [Path(folder) / path.name for path in finals]
@@ -115,7 +116,7 @@ def open_mnn(save_path: str | os.PathLike[str], source: ExportSource) -> MnnArti
         UnsupportedLayerError: A layer of the source's parameters isn't in the model.
         RangeError: A stored weight is another than the frozen one; names the layer.
     """
-    mnn, pb, json = artifact_paths(save_path)
+    mnn, pb, json = paths_of(save_path, *ENDINGS)
     for path in (mnn, pb, json):
         read_bytes(path, "save_path")
     layers = checked_params(source.record)
@@ -123,13 +124,6 @@ def open_mnn(save_path: str | os.PathLike[str], source: ExportSource) -> MnnArti
     compared = compare_weights(frozen, mnn, layers)
     _check_stored(compared)
     return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json), source)
-
-
-def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
-    """``<save_path>.mnn``, ``<save_path>.pb`` and ``<save_path>.json``."""
-    stem = os.fspath(save_path)
-    mnn, pb, params = (Path(f"{stem}{ending}") for ending in (".mnn", ".pb", ".json"))
-    return mnn, pb, params
 
 
 def _check_stored(compared: Iterable[LayerComparison]) -> None:

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
-from graphquant_core.files import check_writable, write_together
+from graphquant_core.files import write_together
 from graphquant_core.graph import GraphView
 from graphquant_export.frozen import import_frozen
 from graphquant_export.mnn.command import ConverterCommand
 from graphquant_export.mnn.compress_params import identity_of
 from graphquant_export.mnn.convert import convert
-from graphquant_export.mnn.export import artifact_paths
+from graphquant_export.mnn.export import ENDINGS
 from graphquant_export.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.mnn.int8.compare_layers import compare_layers, other_weights
 from graphquant_export.mnn.int8.frozen_graph import FrozenGraph, freeze_for_mnn, simulate_mnn
@@ -29,6 +29,7 @@ from graphquant_export.mnn.int8.planned_layers import plan_layers
 from graphquant_export.mnn.layers import check_convertible, plan_for_mnn
 from graphquant_export.mnn.model_file import MnnLayer, read_mnn_model
 from graphquant_export.record import Record
+from graphquant_export.save_path import writable_paths
 from graphquant_export.simulation import SimulatedGraph, simulate
 
 logger = logging.getLogger(__name__)
@@ -70,9 +71,7 @@ def export_mnn_int8(
         ModelFileError: The converter failed.
         FileWriteError: The files can't be written. After any error older files are as they were.
     """
-    finals = artifact_paths(save_path)
-    for path in finals:
-        check_writable(path, "save_path")
+    finals = writable_paths(save_path, *ENDINGS)
     simulated = simulate(model, outputs, record)
     frozen = _frozen_graph(simulated, calibration)
     content = frozen.graph_def.SerializeToString(deterministic=True)
@@ -89,12 +88,15 @@ def export_mnn_int8(
         compared = compare_layers(parts)
         write_together([(path, written[i].read_bytes()) for i, path in enumerate(finals)])
     logger.info("The model is saved in %s", finals[0])
+    model_path, frozen_path, params_path = finals
     artifact = MnnInt8Artifact(
-        *finals,
+        model_path,
+        frozen_path,
+        params_path,
         planned=frozen.layers,
         layers=compared,
         simulation=simulate_mnn(frozen, simulated.outputs, other_weights(parts)),
-        command=ConverterCommand(finals[1], finals[0], finals[2]),
+        command=ConverterCommand(frozen_path, model_path, params_path),
         source=ExportSource(model, simulated.outputs, record),
     )
     for layer in compared:

@@ -13,7 +13,7 @@ from graphquant_core.files import read_bytes
 from graphquant_core.graph import GraphView
 from graphquant_export.frozen import import_frozen, load_graph_def
 from graphquant_export.mnn.command import ConverterCommand
-from graphquant_export.mnn.export import artifact_paths
+from graphquant_export.mnn.export import ENDINGS
 from graphquant_export.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.mnn.int8.compare_layers import compare_layers, other_weights
@@ -29,6 +29,7 @@ from graphquant_export.mnn.int8.planned_layers import (
 from graphquant_export.mnn.layers import plan_for_mnn
 from graphquant_export.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
 from graphquant_export.mnn.op_names import mnn_op_names
+from graphquant_export.save_path import paths_of
 from graphquant_export.simulation import simulate
 
 
@@ -44,10 +45,11 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         UnsupportedLayerError: The model lacks a layer of the record.
         RangeError: It holds another number than the record.
     """
-    paths = artifact_paths(save_path)
+    paths = paths_of(save_path, *ENDINGS)
+    model_path, frozen_path, params_path = paths
     for path in paths:
         read_bytes(path, "save_path")
-    graph_def = load_graph_def(paths[1], "save_path")
+    graph_def = load_graph_def(frozen_path, "save_path")
     view = GraphView(import_frozen(graph_def))
     simulated = simulate(source.model, source.outputs, source.record)
     missing = [
@@ -57,22 +59,24 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
     ]
     if missing:
         raise ModelFileError(
-            f'save_path ("{paths[1]}") holds another model: it has no layer "{missing[0]}"'
+            f'save_path ("{frozen_path}") holds another model: it has no layer "{missing[0]}"'
         )
     plan = plan_for_mnn(view.graph, view=view)
-    stored = read_mnn_model(paths[0]).layers
+    stored = read_mnn_model(model_path).layers
     planned = tuple(
         _as_stored(view, describe_layer(view, plan, layer), stored) for layer in simulated.layers
     )
     parts = find_parts(view, planned, stored)
     return MnnInt8Artifact(
-        *paths,
+        model_path,
+        frozen_path,
+        params_path,
         planned=planned,
         layers=compare_layers(parts),
         simulation=simulate_mnn(
             FrozenGraph(graph_def, planned), simulated.outputs, other_weights(parts)
         ),
-        command=ConverterCommand(paths[1], paths[0], paths[2]),
+        command=ConverterCommand(frozen_path, model_path, params_path),
         source=source,
     )
 
