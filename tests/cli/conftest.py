@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
 import numpy as np
@@ -57,7 +59,8 @@ def graphquant(
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr("sys.argv", ["graphquant", *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
+        # What a command sets for the TensorFlow it is about to import is not for the other tests.
+        with mock.patch.dict(os.environ), pytest.raises(SystemExit) as stopped:
             main()
         written = capsys.readouterr()
         return Outcome(int(stopped.value.code or 0), written.out, written.err)

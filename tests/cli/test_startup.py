@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 _RUN_THEN_LIST_MODULES = """
 import sys
+from pathlib import Path
 from graphquant_cli.main import main
 try:
     main()
@@ -82,3 +85,32 @@ def test_the_command_starts_without_the_packages_that_train() -> None:
         )
         assert expected in done.stdout
     assert "failed to load" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"), [("raise ImportError('no such wheel')", True), ("", False)]
+)
+def test_what_tensorflow_writes_at_its_import_is_shown_when_that_fails(
+    tmp_path: Path, code: str, shown: bool
+) -> None:
+    """Its libraries write to the file descriptor; the log level doesn't reach all of it."""
+    (tmp_path / "tensorflow.py").write_text(f"import os\nos.write(2, b'a notice')\n{code}\n")
+    script = """
+from graphquant_cli.tensorflow_import import keep_start_up_quiet
+keep_start_up_quiet()
+try:
+    import tensorflow
+except ImportError as error:
+    print(error)
+import os
+os.write(2, b" and later lines")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+    assert done.stdout == ("no such wheel\n" if shown else "")
+    assert done.stderr == ("a notice and later lines" if shown else " and later lines")

@@ -14,7 +14,7 @@ from graphquant_cli.exit_codes import ERROR, EXPLANATION, UNEXPECTED
 from graphquant_cli.log_lines import printed_warnings
 from graphquant_cli.output import print_error
 from graphquant_cli.plugin_commands import add_plugin_commands
-from graphquant_cli.tensorflow_settings import prepare_tensorflow
+from graphquant_cli.tensorflow_import import keep_start_up_quiet
 from graphquant_core.exceptions import GraphQuantError
 from graphquant_core.registry import Registry, load_registry
 
@@ -40,7 +40,7 @@ def build_app(registry: Registry) -> typer.Typer:
 
 def main() -> None:
     """Run `graphquant`; an error becomes one line on stderr and an exit code."""
-    prepare_tensorflow()
+    keep_start_up_quiet()
     try:
         with printed_warnings():
             build_app(load_registry())(prog_name="graphquant")

@@ -12,6 +12,7 @@ from graphquant_cli.optional_packages import need
 from graphquant_cli.options import JsonOption
 from graphquant_cli.output import print_json, print_table
 from graphquant_cli.progress import progress_bar
+from graphquant_cli.tensorflow_import import compute_alike_everywhere
 
 EPILOG = examples("demo", "demo --epochs 60 --folder out")
 
@@ -31,6 +32,7 @@ def demo(
     need("graphquant_qat", "demo")
     check_writable(folder / "config.json", "--folder")
     digits = load_digits()
+    compute_alike_everywhere()
     from graphquant_cli.demo.journey import HEADER, run_journey
     from graphquant_export.inputs.quiet import quiet_tensorflow
 

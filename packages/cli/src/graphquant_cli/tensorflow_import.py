@@ -1,0 +1,67 @@
+"""How TensorFlow starts when a command needs it; what the user's environment says counts."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+def keep_start_up_quiet() -> None:
+    """Keeps the lines that TensorFlow writes while it is imported off the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, _QuietImport())
+
+
+def compute_alike_everywhere() -> None:
+    """Gives the same results on every processor, without oneDNN.
+
+    Not for a user's model: without oneDNN the CPU has no convolution or pooling in NCHW.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+class _QuietImport(MetaPathFinder):
+    """Imports TensorFlow itself without its notice about oneDNN, which no log level holds back."""
+
+    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_quietly(module: ModuleType) -> None:
+                with _held_back_stderr():
+                    execute(module)
+
+            spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    """What libraries write to the file descriptor is shown only when something goes wrong."""
+    try:
+        shown = os.dup(2)
+    except OSError:  # the process has none
+        yield
+        return
+    with os.fdopen(shown, "wb") as stderr, tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            stderr.write(held.read())
+            raise
+        finally:
+            os.dup2(shown, 2)

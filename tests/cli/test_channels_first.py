@@ -1,0 +1,59 @@
+"""A model in NCHW, in a process whose TensorFlow is started by the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+v1 = tf.compat.v1
+
+
+def _write_model(path: Path, images: np.ndarray) -> None:
+    """A frozen graph in NCHW, as training on a GPU leaves it; skips if TensorFlow can't run it."""
+    random = np.random.default_rng(1)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, *images.shape[1:]], "images")
+        kernel = random.normal(size=(3, 3, 4, 8)).astype(np.float32)
+        y = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME", data_format="NCHW", name="conv"))
+        y = tf.nn.max_pool2d(y, 2, 2, "VALID", data_format="NCHW")
+        y = tf.nn.avg_pool2d(y, 2, 2, "VALID", data_format="NCHW", name="pool")
+        weight = random.normal(size=(32, 3)).astype(np.float32)
+        output = tf.matmul(tf.reshape(y, [-1, 32]), weight, name="logits")
+        with v1.Session() as session:
+            try:
+                session.run(output, {x: images})
+            except tf.errors.OpError:
+                pytest.skip("TensorFlow runs no NCHW on this processor")
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+
+
+def test_a_model_that_tensorflow_runs_is_quantised_and_verified(tmp_path: Path) -> None:
+    """Nothing that the command line sets takes kernels from TensorFlow, as oneDNN's for NCHW."""
+    images = np.random.default_rng(0).normal(size=(8, 4, 8, 8)).astype(np.float32)
+    _write_model(tmp_path / "m.pb", images)
+    np.save(tmp_path / "images.npy", images)
+    target = ["--target", "ascend", "--save-path", "out"]
+    _graphquant(tmp_path, "quantize", "m.pb", "--calibration", "images.npy", *target)
+    record = ["--record", "out_record.txt", "--samples", "images.npy"]
+    verified = _graphquant(tmp_path, "verify", "m.pb", *record, *target, "--layers")
+    for layer in ("conv", "pool", "logits"):
+        assert layer in verified
+
+
+def _graphquant(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", "from graphquant_cli.main import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
