@@ -203,6 +203,50 @@ def test_without_calibration_the_file_computes_the_simulation(architecture, tmp_
     assert (got.argmax(-1) == exact.argmax(-1)).mean() >= 0.999
 
 
+@pytest.mark.parametrize(("window", "stride"), [(8, 1), (8, 3), (5, 2), (8, 8)])
+def test_an_average_that_leaves_out_padding_is_one_of_each_window(tmp_path, window, stride):
+    """SAME: a window as large as the image is the average of the whole image only where it fits."""
+    net = Net((4, 8, 8, 3))
+    with net.graph.as_default():
+        y = tf.nn.relu(tf.nn.conv2d(net.x, net.weight(3, 3, 3, 4), 1, "SAME", name="c1"))
+        y = tf.nn.avg_pool2d(y, window, stride, "SAME", name="pool")
+        tf.identity(tf.nn.conv2d(y, net.weight(1, 1, 4, 4), 1, "SAME", name="c2"), name="y")
+    runtime, got, exact, _ = run_both(net, net.record(), tmp_path / "m", calibration=net.feeds)
+    assert got.shape == exact.shape
+    assert code_difference(got, exact, runtime.output_step("y")).mean() <= 1
+    assert {row.execution for row in runtime.executions()} == {"int8"}
+
+
+def test_groups_on_different_grids_keep_their_own(tmp_path):
+    """Split -> Conv2D each -> Concat: one scale for one group, a scale per channel for the next."""
+    net = Net((4, 8, 8, 4))
+    with net.graph.as_default():
+        weights = [net.weight(3, 3, 2, 4), 20 * net.weight(3, 3, 2, 4)]
+        parts = [
+            tf.nn.conv2d(part, weight, 1, "SAME", name=f"g{index}")
+            for index, (part, weight) in enumerate(zip(tf.split(net.x, 2, 3), weights, strict=True))
+        ]
+        y = tf.concat(parts, 3)
+        tf.identity(tf.nn.conv2d(y, net.weight(1, 1, 8, 4), 1, "SAME", name="c"), name="y")
+    own = net.record()
+    widest = max((own["g0"], own["g1"]), key=lambda factors: factors.scale_d)
+    shared = {"scale_d": widest.scale_d, "offset_d": widest.offset_d}
+    record = Record(
+        {
+            "g0": LayerFactors(**shared, scale_w=own["g0"].scale_w.max(keepdims=True)),
+            "g1": attrs.evolve(own["g1"], **shared),
+            "c": own["c"],
+        }
+    )
+    runtime, got, exact, _ = run_both(net, record, tmp_path / "m", calibration=net.feeds)
+    assert {row.execution for row in runtime.executions()} == {"int8"}
+    assert code_difference(got, exact, runtime.output_step("y")).mean() <= 0.02
+    file = LiteRtFile((tmp_path / "m.tflite").read_bytes())
+    for name in ("g0", "g1"):
+        scale, _ = file.grid(file.find(f"{name}:weight"))
+        np.testing.assert_array_equal(scale, record[name].scale_w)
+
+
 def test_a_residual_network_is_int8_throughout(tmp_path):
     """With calibration no operator but the first and the last knows floats; classes agree."""
     net, record = build(residual)

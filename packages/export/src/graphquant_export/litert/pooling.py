@@ -35,10 +35,12 @@ def with_rescaling_pools(
         if op.kind != "AVERAGE_POOL_2D" or grids.of_value(op.outputs[0]) is None:
             continue
         size, window, channels = _geometry(graph, op)
+        if not _covers(op, size, window):
+            continue
         activation = op.operator.builtinOptions.fusedActivationFunction
         if size == window and activation == schema.ActivationFunctionType.NONE:
             ops[stored.op] = _mean(graph, op)
-        elif channels > 0 and _covers(op, size, window):
+        elif channels > 0:
             ops[stored.op] = _depthwise(graph, op, window, channels)
             codes = np.ones((1, *window, channels), np.int8)
             weights[stored.op] = StoredWeight(
