@@ -30,6 +30,7 @@ from graphquant_export.mnn import LayerParams, mnn_grouping, mnn_quantize
 from graphquant_export.mnn.int8 import export_int8
 from graphquant_export.mnn.layers import plan_for_mnn
 from graphquant_export.mnn.model_file import read_mnn_model
+from graphquant_export.mnn.runtime import run_mnn_model
 from graphquant_export.mnn_exporter import MnnExporter
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.record import LayerFactors, Record
@@ -361,6 +362,14 @@ def test_inputs_of_integers_are_fed_as_such(tmp_path, dtype):
         expected = session.run("y:0", {"x:0": x})
     assert np.abs(got - expected).max() <= 1.01 * runtime.output_step("y")
     assert np.isclose(got, expected, atol=1e-4).mean() > 0.99
+
+
+@needs_mnn
+def test_integers_that_mnn_does_not_hold_are_refused(tmp_path):
+    """MNN's integers are int32: a larger int64 is an error, and doesn't wrap around."""
+    (tmp_path / "m.mnn").write_bytes(b"MNN")
+    with pytest.raises(RangeError, match=r'"x" has values from 1 to 2147483648; MNN takes int32'):
+        run_mnn_model(tmp_path / "m.mnn", {"x": np.array([1, 2**31])}, ["y"])
 
 
 @needs_mnn

@@ -24,19 +24,20 @@ _PROGRAM = """
 import sys
 import numpy as np
 import MNN
-model, given, written, *outputs = sys.argv[1:]
+model, given, written, count, *names = sys.argv[1:]
+taken, outputs = names[: int(count)], names[int(count) :]
 TF, CAFFE = MNN.Tensor_DimensionType_Tensorflow, MNN.Tensor_DimensionType_Caffe
 RESIZE_DEFER = 7
 TYPES = {"f": MNN.Halide_Type_Float, "i": MNN.Halide_Type_Int, "u": MNN.Halide_Type_Uint8}
-inputs = np.load(given)
+with np.load(given) as values:
+    inputs = {name: np.ascontiguousarray(values[str(i)]) for i, name in enumerate(taken)}
 net = MNN.Interpreter(model)
 net.setSessionMode(RESIZE_DEFER)
 session = net.createSession({"saveTensors": tuple(outputs)})
-for name in inputs.files:
-    net.resizeTensor(net.getSessionInput(session, name), inputs[name].shape)
+for name, values in inputs.items():
+    net.resizeTensor(net.getSessionInput(session, name), values.shape)
 net.resizeSession(session)
-for name in inputs.files:
-    values = np.ascontiguousarray(inputs[name])
+for name, values in inputs.items():
     host = MNN.Tensor(values.shape, TYPES[values.dtype.kind], values, TF)
     net.getSessionInput(session, name).copyFrom(host)
 net.runSession(session)
@@ -74,17 +75,19 @@ def run_mnn_model(
     Raises:
         MissingDependencyError: The wheel ``MNN`` is not installed.
         ModelFileError: The model is missing, or MNN can't run it; holds what it printed.
-        RangeError: An input holds neither floats nor integers.
+        RangeError: An input holds neither floats nor integers, or integers beyond int32.
     """
     mnn_version()
     read_bytes(mnn_file, "mnn_file")
     with tempfile.TemporaryDirectory() as folder:
         given, written = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
         with given.open("wb") as file:
-            arrays: Any = {name: _as_mnn_takes_it(name, x) for name, x in inputs.items()}
-            np.savez(file, **arrays)
+            # Under a number: NumPy takes some names, such as "file", for its own arguments.
+            arrays = {str(i): _as_mnn_takes_it(*item) for i, item in enumerate(inputs.items())}
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        files = [os.path.abspath(mnn_file), str(given), str(written)]
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, os.path.abspath(mnn_file), given, written, *outputs],
+            [sys.executable, "-c", _PROGRAM, *files, str(len(inputs)), *inputs, *outputs],
             capture_output=True,
             text=True,
             errors="replace",
@@ -108,4 +111,10 @@ def _as_mnn_takes_it(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
         )
     if array.dtype == np.uint8:
         return array
-    return array.astype(np.int32 if array.dtype.kind in "ui" else np.float32)
+    wanted = np.int32 if array.dtype.kind in "ui" else np.float32
+    taken = array.astype(wanted)
+    if wanted is np.int32 and not np.array_equal(taken, array):
+        raise RangeError(
+            f'inputs: "{name}" has values from {array.min()} to {array.max()}; MNN takes int32'
+        )
+    return taken
