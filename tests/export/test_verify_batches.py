@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, RangeError
+from graphquant_export.feeds import checked_feeds
 from graphquant_export.verify.batches import make_batches
 
 v1 = tf.compat.v1
@@ -71,3 +72,41 @@ def test_an_impossible_size_is_refused(size):
     """The size must be an integer of 1 or more."""
     with pytest.raises(ConfigError, match="batch_size"):
         make_batches(graph_of(x=[None]), {"x": np.zeros(3)}, size)
+
+
+def test_a_scalar_that_is_given_as_a_vector_is_refused():
+    """The error names the placeholder and both shapes."""
+    with pytest.raises(RangeError, match=r'"rate" has the shape \[1\]'):
+        sizes(graph_of(x=[None, 2], rate=[]), 3, x=(6, 2), rate=(1,))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        (tf.int32, np.array([2**31])),
+        (tf.int8, np.array([200])),
+        (tf.uint8, np.array([-1])),
+        (tf.uint8, np.array([0.5])),
+        (tf.float32, np.array([1e39])),
+        (tf.float16, np.array([70000])),
+    ],
+    ids=str,
+)
+def test_a_value_that_the_type_does_not_hold_is_refused(dtype, values):
+    """Nothing wraps around, becomes infinite or loses its fraction; the error names the type."""
+    with tf.Graph().as_default() as graph:
+        v1.placeholder(dtype, [None], "x")
+    with pytest.raises(RangeError, match=f'"x" .* does not fit into {dtype.name}'):
+        checked_feeds(graph, {"x": values})
+
+
+def test_values_that_the_type_holds_are_converted():
+    """Whole numbers in any type; floats are rounded."""
+    with tf.Graph().as_default() as graph:
+        v1.placeholder(tf.int32, [None], "count")
+        v1.placeholder(tf.float32, [None], "x")
+    given = {"count": np.array([2**31 - 1, -(2**31)]), "x": np.array([0.1, -3e38])}
+    found = checked_feeds(graph, given)
+    np.testing.assert_array_equal(found["count:0"], given["count"])
+    np.testing.assert_array_equal(found["x:0"], given["x"].astype(np.float32))
+    assert (found["count:0"].dtype, found["x:0"].dtype) == (np.int32, np.float32)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from graphquant_core.exceptions import ConfigError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.registry import load_registry
 from graphquant_export.frozen import GraphDefEditor
 from graphquant_export.mnn.compress_params import LayerParams
+from graphquant_export.post_training import quantize_post_training
 from graphquant_export.record import Record
 from graphquant_export.report import write_report
 from graphquant_export.verify import open_artifact, verify
@@ -95,3 +97,34 @@ def test_weights_alone_are_compared_with_the_frozen_graph(tmp_path):
     }
     page, _ = write_report(tmp_path / "m.html", found, artifact.source, feeds)
     assert "int3 weights" in page.read_text()
+
+
+def exported(target, graph, feeds, tmp_path):
+    """The artifact of `graph`, whose output is "y"."""
+    if target in WHEELS:
+        pytest.importorskip(WHEELS[target])
+    model = graph.as_graph_def()
+    record = quantize_post_training(model, ["y"], feeds, activation="min_max")
+    exporter = load_registry().exporter(target)
+    return exporter.export(model, ["y"], record, tmp_path / target, calibration=feeds)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_placeholder_with_a_default_may_be_left_out(target, tmp_path):
+    """The runtime computes with the default, as TensorFlow does; LiteRT takes no other value."""
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 6, 6, 3], name="file")
+        y = tf.nn.conv2d(x, rng.normal(size=(3, 3, 3, 4)).astype(np.float32), 1, "SAME", name="a")
+        y = y * v1.placeholder_with_default(np.float32(2.0), [], name="rate")
+        weight = rng.normal(size=(1, 1, 4, 4)).astype(np.float32)
+        tf.identity(tf.nn.conv2d(y, weight, 1, "SAME", name="b"), name="y")
+    feeds = {"file": rng.normal(size=(16, 6, 6, 3)).astype(np.float32)}
+    artifact = exported(target, graph, feeds, tmp_path)
+    assert verify(artifact, feeds).outputs[0].simulation.mean < 1
+    other = {**feeds, "rate": np.float32(0.5)}
+    if target == "litert":
+        with pytest.raises(ConfigError, match=r'"rate" \(2\.\)'):
+            verify(artifact, other)
+    else:
+        assert verify(artifact, other).outputs[0].simulation.mean < 1

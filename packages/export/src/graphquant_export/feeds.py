@@ -10,8 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, NonFiniteError, RangeError
+from graphquant_core.graph import GraphView
 from graphquant_core.suggestions import closest
-from graphquant_export.frozen import tensor_name
+from graphquant_export.frozen import evaluate_constants, tensor_name
 
 
 def checked_feeds(
@@ -27,8 +28,8 @@ def checked_feeds(
 
     Raises:
         ConfigError: A name is no placeholder, or a placeholder has no value; names it.
-        RangeError: A value has another shape, or a type that doesn't convert without loss of
-            meaning (text, objects, complex numbers).
+        RangeError: A value has another shape, or a type that doesn't convert (text, objects,
+            complex numbers), or lies outside of what the placeholder's type holds.
         NonFiniteError: A value holds NaN or infinity.
     """
     if not isinstance(feeds, Mapping):
@@ -55,17 +56,21 @@ def checked_feeds(
     return given
 
 
+def default_feeds(graph: tf.Graph) -> dict[str, npt.NDArray[Any]]:
+    """The constant default of each placeholder that has one, by tensor name (``"x:0"``)."""
+    view = GraphView(graph)
+    found = {
+        op.outputs[0].name: op.inputs[0]
+        for op in view.operations
+        if op.type == "PlaceholderWithDefault" and not view.depends_on_data(op.inputs[0])
+    }
+    return dict(zip(found, evaluate_constants(graph, list(found.values())), strict=True))
+
+
 def _value(tensor: tf.Tensor, value: npt.ArrayLike, argument: str) -> npt.NDArray[Any]:
     where = f'{argument}: the value of "{tensor.op.name}"'
-    wanted = tensor.dtype.as_numpy_dtype
     array = np.asarray(value)
-    if array.dtype != wanted and not np.can_cast(array.dtype, wanted, "same_kind"):
-        if array.dtype.kind not in "biuf":
-            raise RangeError(
-                f"{where} has the type {array.dtype}; the model takes {tensor.dtype.name}"
-            )
-        if array.size and not np.array_equal(array.astype(wanted), array):
-            raise RangeError(f"{where} ({array.dtype}) does not fit into {tensor.dtype.name}")
+    converted = _converted(array, tensor.dtype, where)
     if not tensor.shape.is_compatible_with(array.shape):
         raise RangeError(
             f"{where} has the shape {list(array.shape)}; the model takes {tensor.shape}"
@@ -76,4 +81,21 @@ def _value(tensor: tf.Tensor, value: npt.ArrayLike, argument: str) -> npt.NDArra
         raise NonFiniteError(
             f"{where} holds {np.count_nonzero(~np.isfinite(array))} NaN or infinite numbers"
         )
-    return array.astype(wanted, copy=False)
+    return converted
+
+
+def _converted(array: npt.NDArray[Any], dtype: tf.DType, where: str) -> npt.NDArray[Any]:
+    wanted = np.dtype(dtype.as_numpy_dtype)
+    if np.can_cast(array.dtype, wanted, "safe"):
+        return array.astype(wanted, copy=False)
+    if array.dtype.kind not in "biuf":
+        raise RangeError(f"{where} has the type {array.dtype}; the model takes {dtype.name}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = array.astype(wanted)
+    if wanted.kind in "biu":
+        fits = np.array_equal(converted, array)
+    else:
+        fits = bool((np.isfinite(converted) | ~np.isfinite(array)).all())
+    if not fits:
+        raise RangeError(f"{where} ({array.dtype}) does not fit into {dtype.name}")
+    return converted

@@ -6,6 +6,7 @@ name can't be told from a name with a number. Names of the form ``n17_`` can.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -16,6 +17,8 @@ from graphquant_export.channels_last import CHANNELS_LAST_PORTS, make_channels_l
 from graphquant_export.frozen import GraphDefEditor, import_frozen
 from graphquant_export.litert.marks import Marks
 from graphquant_export.node_def import node_def
+
+logger = logging.getLogger(__name__)
 
 _OPAQUE = re.compile(r"n\d+_")
 
@@ -70,6 +73,11 @@ def conversion_graph(
     for result in dict.fromkeys(results):
         marks.keep_apart(result)
     graph = import_frozen(editor.graph_def(outputs))
+    for op in graph.get_operations():
+        if op.type == "PlaceholderWithDefault":
+            logger.warning(
+                'the placeholder "%s" has a default, which the file holds: it is no input', op.name
+            )
     ends = []
     for name in outputs:
         # An output would lose the names of what it is merged with.

@@ -36,6 +36,8 @@ def export_litert(
 ) -> LiteRtArtifact:
     """Writes ``<save_path>.tflite``, whose layers compute in int8 with the record's numbers.
 
+    A placeholder with a default is no input of the file: it holds the default.
+
     Args:
         model: Frozen graph: the one that was trained, with its fake quantisers, or a float one.
             With LayerParams, one whose weights lie on their grids.

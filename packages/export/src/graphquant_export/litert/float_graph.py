@@ -15,6 +15,7 @@ import numpy.typing as npt
 from graphquant_core.exceptions import ModelFileError
 from graphquant_export.litert.conversion_graph import ConversionGraph
 from graphquant_export.litert.marks import number_of
+from graphquant_export.litert.names import CHANNELS_LAST
 from graphquant_export.litert.schema import operator_name, read_model, schema
 
 FLOAT32 = schema.TensorType.FLOAT32
@@ -58,8 +59,9 @@ class FloatGraph:
         ops: Its operators in the order in which they run.
         inputs: Tensors of its inputs.
         outputs: Its outputs.
-        names: Name in the model of the value of a tensor (``"op"`` or ``"op:1"``). A tensor
-            inside of what TensorFlow computes in one op has none.
+        names: Name in the model of the value of a tensor (``"op"`` or ``"op:1"``), and
+            ``"op:channels_last"`` of what is transposed into the value of an op in NCHW. Another
+            tensor inside of what TensorFlow computes in one op has none.
     """
 
     model: Any = attrs.field(repr=False)
@@ -161,4 +163,14 @@ def _names(ops: list[Op]) -> dict[int, str]:
                 # Of several ops that compute one node, the last has its value.
                 names.pop(owner.get(name, NO_TENSOR), None)
                 owner[name], names[tensor] = tensor, name
-    return names
+    return {**_channels_last(ops, names), **names}
+
+
+def _channels_last(ops: list[Op], names: Mapping[int, str]) -> dict[int, str]:
+    """Names of the values that are transposed within the node that they belong to."""
+    nodes = {tensor: op.nodes[:1] for op in ops for tensor in op.outputs}
+    return {
+        op.inputs[0].tensor: names[op.outputs[0]] + CHANNELS_LAST
+        for op in ops
+        if op.kind == "TRANSPOSE" and op.nodes and op.nodes[:1] == nodes.get(op.inputs[0].tensor)
+    }

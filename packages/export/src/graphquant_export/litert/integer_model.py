@@ -20,6 +20,7 @@ from graphquant_export.litert.kinds import (
     RESCALING,
     WEIGHT_PORTS,
 )
+from graphquant_export.litert.names import node_name
 from graphquant_export.litert.pooling import with_rescaling_pools
 from graphquant_export.litert.stored_weight import StoredWeight
 from graphquant_export.litert.tensor_grid import TensorGrid
@@ -68,14 +69,15 @@ def _ranges(
 ) -> Ranges:
     """Ranges of what an int8 operator may take or return."""
     kinds = MOVING | AVERAGING | RESCALING | WEIGHT_PORTS.keys()
-    tensors: dict[str, None] = {}
+    tensors: dict[str, str] = {}
     for op in graph.ops:
         if op.kind in kinds:
             edges = [edge.tensor for edge in op.inputs if graph.is_activation(edge)]
             for tensor in (*edges, *op.outputs):
                 if tensor in graph.names:
-                    tensors[graph.names[tensor]] = None
-    return observe_ranges(prepared.model, list(tensors), calibration)
+                    tensors[graph.names[tensor]] = node_name(graph.names[tensor])
+    found = observe_ranges(prepared.model, list(dict.fromkeys(tensors.values())), calibration)
+    return {name: found[node] for name, node in tensors.items()}
 
 
 def _stored_weight(graph: FloatGraph, stored: StoredLayer) -> StoredWeight:

@@ -1,12 +1,14 @@
 """Names of the tensors in the file.
 
 A value has the name of its TensorFlow op. What TensorFlow has no op for gets a name with a colon,
-which no op has: ``conv:weight``, ``conv:bias``, ``logits:int8``, ``x:float``.
+which no op has: ``conv:weight``, ``conv:bias``, ``logits:int8``, ``x:float``, and
+``conv:channels_last`` for the value of an op in NCHW before it is transposed.
 """
 
 from __future__ import annotations
 
 WEIGHT, BIAS, INT8, FLOAT = ":weight", ":bias", ":int8", ":float"
+CHANNELS_LAST = ":channels_last"
 
 
 def weight_name(layer: str) -> str:
@@ -21,4 +23,4 @@ def bias_name(layer: str) -> str:
 
 def node_name(tensor: str) -> str:
     """Name of the TensorFlow op whose value `tensor` is."""
-    return tensor.removesuffix(INT8)
+    return tensor.removesuffix(INT8).removesuffix(CHANNELS_LAST)

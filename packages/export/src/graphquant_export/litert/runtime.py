@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphquant_core.exceptions import OutputNotFoundError
+from graphquant_core.exceptions import ConfigError, OutputNotFoundError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
 from graphquant_export.channels_last import TO_NCHW
-from graphquant_export.feeds import checked_feeds
+from graphquant_export.feeds import checked_feeds, default_feeds
 from graphquant_export.frozen import GraphDefEditor, import_frozen, tensor_name
 from graphquant_export.litert import names
 from graphquant_export.litert.artifact import LiteRtArtifact
@@ -47,6 +47,7 @@ class LiteRtRuntime:
         pruned = GraphDefEditor(source.model).graph_def(source.outputs)
         self._view = GraphView(import_frozen(pruned))
         self._plan = plan_graph(self._view.graph, view=self._view)
+        self._defaults = default_feeds(self._view.graph)
         self._channels_first = {
             layer.name for layer in self._plan.layers if layer.data_format == "NCHW"
         }
@@ -66,7 +67,8 @@ class LiteRtRuntime:
 
         Raises:
             OutputNotFoundError: An output is not one of the model.
-            ConfigError, RangeError, NonFiniteError: `feeds` don't fit the placeholders.
+            ConfigError, RangeError, NonFiniteError: `feeds` don't fit the placeholders, or give one
+                with a default another value than the file holds.
             ModelFileError: LiteRT can't run the model.
         """
         tensors = {name: self._output(name) for name in outputs}
@@ -121,6 +123,12 @@ class LiteRtRuntime:
 
     def _inputs(self, feeds: Mapping[str, Array]) -> dict[int, Array]:
         checked = checked_feeds(self._view.graph, feeds)
+        for name, default in self._defaults.items():
+            if not np.array_equal(checked.get(name, default), default):
+                raise ConfigError(
+                    f'feeds: the artifact holds the default of "{tensor_name(name)}" '
+                    f"({np.array2string(default, threshold=8)}) and takes no other value for it"
+                )
         values = {tensor_name(name): value for name, value in checked.items()}
         return {
             tensor: self._file.quantized(tensor, np.ascontiguousarray(values[name]))

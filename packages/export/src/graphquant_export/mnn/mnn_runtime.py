@@ -15,7 +15,7 @@ from graphquant_core.graph import GraphView, following_activation
 from graphquant_core.layer import Layer
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
-from graphquant_export.feeds import checked_feeds
+from graphquant_export.feeds import checked_feeds, default_feeds
 from graphquant_export.frozen import import_frozen, load_graph_def, tensor_name
 from graphquant_export.mnn.layers import plan_for_mnn
 from graphquant_export.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
@@ -64,6 +64,7 @@ class MnnRuntime:
         self._graph = import_frozen(load_graph_def(frozen_path, "frozen_path"))
         self._view = GraphView(self._graph)
         self._plan = plan_for_mnn(self._graph, view=self._view)
+        self._defaults = default_feeds(self._graph)
 
     def run(
         self, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]
@@ -178,7 +179,8 @@ class MnnRuntime:
     def _run(
         self, feeds: Mapping[str, npt.NDArray[Any]], tensors: Iterable[str]
     ) -> dict[str, npt.NDArray[Any]]:
-        checked = checked_feeds(self._graph, feeds)
+        # MNN would compute with what happens to be in the memory of an input that has no value.
+        checked = self._defaults | checked_feeds(self._graph, feeds)
         inputs = {tensor_name(name): value for name, value in checked.items()}
         return run_mnn_model(self._path, inputs, list(dict.fromkeys(tensors)))
 

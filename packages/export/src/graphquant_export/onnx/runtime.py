@@ -12,7 +12,7 @@ from graphquant_core.exceptions import ModelFileError, OutputNotFoundError
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
-from graphquant_export.feeds import checked_feeds
+from graphquant_export.feeds import checked_feeds, default_feeds
 from graphquant_export.frozen import tensor_name
 from graphquant_export.onnx.artifact import OnnxArtifact
 from graphquant_export.onnx.kernels import integer_kernel
@@ -44,6 +44,7 @@ class OnnxRuntime:
             self._check_output(output)
         self._session = Session(self._model, self._where)
         self._planned = planned(self._source)
+        self._defaults = default_feeds(self._planned.graph)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Value of each of `outputs`, float32 where the model has floats, in TensorFlow's layout.
@@ -147,7 +148,7 @@ class OnnxRuntime:
         return results
 
     def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        checked = checked_feeds(self._planned.graph, feeds)
+        checked = self._defaults | checked_feeds(self._planned.graph, feeds)
         named = {tensor_name(name): value for name, value in checked.items()}
         missing = [name for name in self._inputs if name not in named]
         if missing:

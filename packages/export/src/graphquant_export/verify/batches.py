@@ -88,7 +88,11 @@ def _split_names(
         for op in graph.get_operations()
         if op.type.startswith("Placeholder")
     }
-    ranked = {name: value for name, value in arrays.items() if value.ndim and name in shapes}
+    ranked = {
+        name: value
+        for name, value in arrays.items()
+        if value.ndim and name in shapes and shapes[name].rank != 0
+    }
     open_ended = [name for name in ranked if shapes[name].rank is None or shapes[name][0] is None]
     if open_ended:
         lengths = {len(ranked[name]) for name in open_ended}
