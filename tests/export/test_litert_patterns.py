@@ -312,3 +312,26 @@ def test_scales_that_a_kernel_aborts_on_are_left_to_floats(tmp_path):
     runtime, got, exact, _ = run_both(net, net.record(), tmp_path / "m", calibration=net.feeds)
     assert {row.execution for row in runtime.executions()} == {"int8"}
     np.testing.assert_allclose(got, exact, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", [tf.nn.relu6, tf.identity])
+def test_a_branch_between_layers_in_nchw_is_int8(tmp_path, activation):
+    """What is transposed within a layer has the range, and in `layer_outputs` the name, of it."""
+    net = Net((4, 3, 8, 8))
+    with net.graph.as_default():
+        y = tf.nn.conv2d(net.x, net.weight(3, 3, 3, 8), 1, "SAME", "NCHW", name="c1")
+        y = activation(net.norm(y, "NCHW"))
+        z = tf.nn.relu(tf.nn.conv2d(y, net.weight(3, 3, 8, 8), 1, "SAME", "NCHW", name="c2"))
+        y = tf.nn.avg_pool2d(y + z, 2, 2, "VALID", "NCHW", name="pool")
+        y = tf.matmul(tf.reshape(y, [-1, 128]), net.weight(128, 4), name="fc")
+        tf.identity(y, name="y")
+    record = net.record()
+    runtime, got, exact, simulated = run_both(net, record, tmp_path / "m", calibration=net.feeds)
+    assert {row.execution for row in runtime.executions()} == {"int8"}
+    assert code_difference(got, exact, runtime.output_step("y")).mean() <= 2
+    found = runtime.layer_outputs(net.feeds)
+    nodes = {layer.result: layer.dequant for layer in simulated.layers}
+    names = [nodes.get(output.tensor, output.tensor) for output in found.values()]
+    truth = integer_reference(simulated.deployed, names, net.feeds)
+    for (layer, output), value in zip(found.items(), truth, strict=True):
+        assert code_difference(output.value, value, output.step).mean() <= 2, layer

@@ -172,5 +172,7 @@ def _channels_last(ops: list[Op], names: Mapping[int, str]) -> dict[int, str]:
     return {
         op.inputs[0].tensor: names[op.outputs[0]] + CHANNELS_LAST
         for op in ops
-        if op.kind == "TRANSPOSE" and op.nodes and op.nodes[:1] == nodes.get(op.inputs[0].tensor)
+        if op.kind == "TRANSPOSE"
+        and op.outputs[0] in names
+        and op.nodes[:1] == nodes.get(op.inputs[0].tensor)
     }
