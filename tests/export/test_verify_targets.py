@@ -128,3 +128,38 @@ def test_a_placeholder_with_a_default_may_be_left_out(target, tmp_path):
             verify(artifact, other)
     else:
         assert verify(artifact, other).outputs[0].simulation.mean < 1
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_members_of_a_group_are_compared_with_their_concatenation(target, tmp_path):
+    """Split -> Conv2D each -> Concat, on grids far apart: no member differs by itself."""
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        parts = tf.split(v1.placeholder(tf.float32, [None, 6, 6, 4], name="x"), 2, 3)
+        weights = [scale * rng.normal(size=(3, 3, 2, 3)).astype(np.float32) for scale in (1, 10)]
+        parts = [
+            tf.nn.conv2d(part, weight, 1, "SAME", name=f"g{index}")
+            for index, (part, weight) in enumerate(zip(parts, weights, strict=True))
+        ]
+        y = tf.nn.relu(tf.nn.bias_add(tf.concat(parts, 3), np.arange(6, dtype=np.float32)))
+        weight = rng.normal(size=(1, 1, 6, 4)).astype(np.float32)
+        tf.identity(tf.nn.conv2d(y, weight, 1, "SAME", name="c"), name="y")
+    feeds = {"x": rng.normal(size=(16, 6, 6, 4)).astype(np.float32)}
+    found = verify(exported(target, graph, feeds, tmp_path), feeds, layers=True)
+    assert {layer.execution for layer in found.layers} == {"int8"}
+    assert max(layer.own.mean for layer in found.layers) < 0.5
+    assert found.outputs[0].simulation.mean < 1
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_output_is_the_very_tensor_of_an_op_with_several(target, tmp_path):
+    """Behind an Identity, the second part of a Split is not the first."""
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 6, 6, 3], name="x")
+        weight = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
+        _, second = tf.split(tf.nn.conv2d(x, weight, 1, "SAME", name="c"), 2, 3, name="parts")
+        tf.identity(second, name="y")
+    feeds = {"x": rng.normal(size=(16, 6, 6, 3)).astype(np.float32)}
+    artifact = exported(target, graph, feeds, tmp_path)
+    assert verify(artifact, feeds).outputs[0].simulation.mean < 1

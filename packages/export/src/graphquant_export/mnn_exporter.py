@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +52,14 @@ class MnnExporter:
         from graphquant_export.mnn.mnn_runtime import MnnRuntime, RuntimeLayer
 
         if isinstance(artifact, MnnInt8Artifact):
+            members = Counter(layer.simulated.result for layer in artifact.planned)
             layers = [
                 RuntimeLayer(
                     layer.simulated.name,
                     layer.simulated.node,
                     layer.result,
                     artifact.reason(layer.simulated.name),
+                    layer.simulated.result if members[layer.simulated.result] > 1 else None,
                 )
                 for layer in artifact.planned
             ]

@@ -19,7 +19,7 @@ from graphquant_export.feeds import checked_feeds, default_feeds
 from graphquant_export.frozen import import_frozen, load_graph_def, tensor_name
 from graphquant_export.mnn.layers import plan_for_mnn
 from graphquant_export.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
-from graphquant_export.mnn.op_names import mnn_op_names, op_with_activation
+from graphquant_export.mnn.op_names import mnn_op_names, mnn_tensor, op_with_activation
 from graphquant_export.mnn.runtime import run_mnn_model
 from graphquant_export.mnn.wheel import mnn_version
 
@@ -35,12 +35,15 @@ class RuntimeLayer:
         node: Name of its op in the graph that was converted.
         result: Name of the op there that has its result when the .mnn file has no such layer.
         reason: Why it isn't an int8 layer, or what else a reader should know.
+        joined: Name of the Concat there that joins its result with those of its group; ``None``
+            when it is in none.
     """
 
     name: str
     node: str
     result: str
     reason: str | None = None
+    joined: str | None = None
 
 
 class MnnRuntime:
@@ -82,12 +85,12 @@ class MnnRuntime:
 
     def output_step(self, output: str) -> float | None:
         """Step of the grid that `output` lies on; ``None`` when it is float."""
-        results = {self._result(layer): stored for layer, stored in self._stored_layers()}
+        grids = self._result_grids()
         op = self._op(output)
-        while op.name not in results and op.type in _MOVED_TYPES:
+        while op.name not in grids and op.type in _MOVED_TYPES:
             op = op.inputs[0].op
-        steps = {layer.output.scale for layer in results.get(op.name, ()) if layer.output}
-        return max(steps) if steps else None
+        grid = grids.get(op.name)
+        return None if grid is None else grid.scale
 
     def layer_outputs(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, LayerOutput]:
         """What each quantised layer returned, by the name of the layer.
@@ -96,16 +99,15 @@ class MnnRuntime:
 
         Raises: as `run`.
         """
+        grids = self._result_grids()
         tensors: dict[str, tuple[str, str, TensorGrid | None]] = {}
         for layer, stored in self._stored_layers():
             name = self._result(layer)
             tensor = name if name in self._model.tensors else None
-            if tensor is None and len(stored) == 1:
+            if tensor is None and layer.joined is None and len(stored) == 1:
                 tensor = stored[0].tensors[1]
             if tensor is not None:
-                grids = [part.output for part in stored if part.int8 and part.output]
-                widest = max(grids, key=lambda grid: grid.scale, default=None)
-                tensors[layer.name] = name, tensor, widest
+                tensors[layer.name] = name, tensor, grids.get(name)
         found = self._run(feeds, [tensor for _, tensor, _ in tensors.values()])
         return {
             layer: LayerOutput(
@@ -165,7 +167,20 @@ class MnnRuntime:
             for layer in self._layers
         ]
 
+    def _result_grids(self) -> dict[str, TensorGrid]:
+        """The grid of each result that is int8, of several groups' the widest, by its op's name."""
+        grids: dict[str, TensorGrid] = {}
+        for layer, stored in self._stored_layers():
+            name = self._result(layer)
+            found = [part.output for part in stored if part.int8 and part.output is not None]
+            known = [grids[name]] if name in grids else []
+            if known or found:
+                grids[name] = max(known + found, key=lambda grid: grid.scale)
+        return grids
+
     def _result(self, layer: RuntimeLayer) -> str:
+        if layer.joined is not None:
+            return layer.joined
         row = next((row for row in self._plan.layers if row.name == layer.node), None)
         if row is not None:
             return str(op_with_activation(self._view, row).name)
@@ -185,14 +200,19 @@ class MnnRuntime:
         return run_mnn_model(self._path, inputs, list(dict.fromkeys(tensors)))
 
     def _output_tensor(self, output: str) -> str:
-        op = self._op(output)
-        while op.name not in self._model.tensors and op.type == "Identity":
-            op = op.inputs[0].op
-        if op.name not in self._model.tensors:
+        tensor = self._op(output).outputs[0]
+        while mnn_tensor(tensor) not in self._model.tensors and tensor.op.type == "Identity":
+            tensor = tensor.op.inputs[0]
+        if mnn_tensor(tensor) not in self._model.tensors:
             raise ModelFileError(
                 f'output "{output}" is not in the MNN model{closest(output, self._model.tensors)}'
             )
-        return str(op.name)
+        name = mnn_tensor(tensor)
+        if tensor.value_index and any(op.name == name for op in self._view.operations):
+            raise ModelFileError(
+                f'output "{output}" has the name "{name}" in MNN, which another op has, too'
+            )
+        return name
 
     def _op(self, name: str) -> tf.Operation:
         try:
