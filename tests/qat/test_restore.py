@@ -100,3 +100,31 @@ def test_a_wrong_checkpoint_is_named_and_nothing_is_restored(
         ]:
             with pytest.raises(ModelFileError, match=match):
                 amct.restore_float_checkpoint(session, checkpoint)
+
+
+def test_restoring_changes_no_op_that_the_session_may_have_run(
+    network: Callable[[bool], Any], tmp_path: Path
+) -> None:
+    """After `session.run(initializer)` too: TensorFlow would warn of an op that was changed."""
+    checkpoint, _ = float_checkpoint(network, tmp_path)
+    net, _ = rewritten(network, tmp_path)
+    with net.graph.as_default(), v1.Session() as session:
+        initializers = [variable.initializer for variable in v1.global_variables()]
+        session.run(initializers)
+        before = {op.name: op.node_def for op in net.graph.get_operations()}
+        amct.restore_float_checkpoint(session, checkpoint)
+        for name, node in before.items():
+            assert net.graph.get_operation_by_name(name).node_def == node
+
+
+def test_only_a_record_that_holds_something_is_overwritten_with_a_warning(
+    network: Callable[[bool], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The training graph leaves an empty file for the inference graph: that is no news."""
+    rewritten(network, tmp_path)
+    caplog.clear()
+    rewritten(network, tmp_path)
+    assert not [line for line in caplog.messages if "record_file" in line]
+    (tmp_path / "record.txt").write_text("record { }")
+    rewritten(network, tmp_path)
+    assert [line for line in caplog.messages if "record_file" in line and "overwritten" in line]

@@ -59,7 +59,7 @@ def create_quant_retrain_model(
         before = len(graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES))
         layers = insert_quantizers(rewrite, plan, config, _quantized.get(graph, {}))
         record = write_record_op(list(layers.values()), os.path.abspath(record_file), graph)
-        if exists(record_file):
+        if exists(record_file) and os.path.getsize(record_file):
             logger.warning('record_file ("%s") exists and is overwritten', record_file)
         write_whole(record_file, "")
     _quantized[graph] = _quantized.get(graph, {}) | layers

@@ -47,7 +47,8 @@ def restore_float_checkpoint(session: tf.compat.v1.Session, checkpoint: str) -> 
                     f'checkpoint ("{checkpoint}") holds "{variable.op.name}" with shape {stored}, '
                     f"the graph has it with shape {variable.shape.as_list()}"
                 )
-        session.run(v1.variables_initializer(missing))
+        # A group of them would change ops that this session may have run already.
+        session.run([variable.initializer for variable in missing])
         v1.train.Saver(found).restore(session, checkpoint)
     for variable in missing:
         logger.info('variable "%s" is not in the checkpoint and starts afresh', variable.op.name)
