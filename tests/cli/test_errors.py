@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -151,3 +152,21 @@ def test_error_is_red_where_there_are_colours(
     outcome = graphquant("plan", tmp_path / "[red]missing[/red].pb")
     assert outcome.stderr.startswith("\x1b[1;31merror:\x1b[0m ")
     assert "[red]missing[/red].pb" in outcome.stderr
+
+
+def test_a_warning_is_printed_once(graphquant: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that some library gave the root logger doesn't print the line a second time."""
+    printer = logging.StreamHandler(sys.stderr)
+
+    def warns() -> None:
+        logging.getLogger().addHandler(printer)
+        logging.getLogger("graphquant_export.somewhere").warning("a range is narrow")
+        raise PluginError("two owners")
+
+    monkeypatch.setattr("graphquant_cli.main.load_registry", warns)
+    try:
+        outcome = graphquant("plugins")
+    finally:
+        logging.getLogger().removeHandler(printer)
+    assert outcome.stderr == "warning: a range is narrow\nerror: two owners\n"
+    assert logging.getLogger("graphquant_export").propagate

@@ -21,10 +21,14 @@ def printed_warnings() -> Iterator[None]:
     """Lets what graphquant's packages warn of be printed as ``warning: ...``."""
     printer = _Printer(logging.WARNING)
     loggers = [logging.getLogger(name) for name in _PACKAGES]
+    propagated = [logger.propagate for logger in loggers]
     for logger in loggers:
         logger.addHandler(printer)
+        # A library gives the root logger a handler now and then: it would print each line again.
+        logger.propagate = False
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger, propagate in zip(loggers, propagated, strict=True):
             logger.removeHandler(printer)
+            logger.propagate = propagate
