@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from graphquant_core.exporter import ExportSource
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.mnn_exporter import MnnExporter
@@ -262,6 +263,39 @@ def test_the_model_follows_the_record_and_its_exact_sums(export, build):
         margin = np.diff(np.sort(exact, -1)[:, -2:])[:, 0]
         sure = margin > 0.05 * spread
         np.testing.assert_array_equal(got.argmax(-1)[sure], exact.argmax(-1)[sure])
+
+
+def test_what_reads_the_shape_of_a_result_takes_no_value_of_it(tmp_path):
+    """Beside a quantiser it needs no range; alone it leaves the layer to floats."""
+    with tf.Graph().as_default() as graph:
+        n = Network()
+        y = n.conv(n.image(), 8)
+        only_shape = tf.cast(tf.shape(n.conv(y, 4, act=None)), tf.float32)
+        tf.identity(n.conv(y, 6, act=None) * only_shape[3] + tf.cast(tf.size(y), tf.float32), "out")
+    model = graph.as_graph_def()
+    x = np.random.default_rng(1).normal(size=(SAMPLES, 16, 16, 3)).astype(np.float32)
+    record = quantize_post_training(model, ["out"], {"x": x}, activation="min_max")
+    artifact = MnnExporter().export(model, ["out"], record, tmp_path / "m", calibration={"x": x})
+    found = {row.simulated.name: row for row in artifact.planned}
+    assert [row.execution for row in found.values()] == ["int8", "int8 weights", "int8"]
+    assert found["layer1/conv"].reason is None
+
+
+@pytest.mark.parametrize("build", [*EXACT, mobile], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_what_is_opened_again_says_what_was_exported(export, tmp_path, build, calibrated):
+    """Every layer's execution, grids and reason, and the simulation, come back from the files."""
+    done = export(build).artifact
+    if not calibrated:
+        done = MnnExporter().export(done.source.model, ["out"], done.source.record, tmp_path / "m")
+    path = done.model_path.with_suffix("")
+    again = MnnExporter().open(path, ExportSource(done.source.model, ("out",), done.source.record))
+    assert again.layers == done.layers
+    for row, wanted in zip(again.planned, done.planned, strict=True):
+        for name in ("execution", "result", "input", "output", "reason"):
+            where = f"{name} of {wanted.simulated.name}"
+            assert getattr(row, name) == getattr(wanted, name), where
+    assert again.simulation == done.simulation
 
 
 def test_without_results_of_its_own_the_model_is_exact(export):

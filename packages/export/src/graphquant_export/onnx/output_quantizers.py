@@ -19,6 +19,7 @@ from graphquant_core.quantize import affine_params
 from graphquant_export.frozen import GraphDefEditor
 from graphquant_export.node_def import node_def
 from graphquant_export.onnx.conversion import Quantizer
+from graphquant_export.shape_ops import SHAPE_TYPES
 from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, observe_ranges
 
 logger = logging.getLogger(__name__)
@@ -26,8 +27,6 @@ logger = logging.getLogger(__name__)
 FLOAT_RESULTS = frozenset({"MatMul"})
 """Ops whose integer kernels give float results: a quantiser behind them would only round."""
 _ACTIVATIONS = ("Relu", "Relu6")
-_SHAPES = ("Rank", "Shape", "Size")
-"""Ops that read no value: they may as well read a quantised one."""
 _MOVES = ("Identity", "MaxPool", "Reshape", "Squeeze")
 """Ops that a runtime runs on codes as well: a quantiser behind one may as well stand before it."""
 
@@ -125,7 +124,7 @@ def _results(
     found = []
     for node, layers in by_node.items():
         every = editor.consumers(node)
-        shapes = tuple(end for end in every if editor.node(end[0]).op in _SHAPES)
+        shapes = tuple(end for end in every if editor.node(end[0]).op in SHAPE_TYPES)
         takers = [end for end in every if end not in shapes]
         ends = {taker: _quantizer_behind(editor, taker, quantizers) for taker, _ in takers}
         floats = tuple((taker, port) for taker, port in takers if ends[taker] is None)

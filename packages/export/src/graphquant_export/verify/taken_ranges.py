@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphquant_export.frozen import GraphDefEditor
+from graphquant_export.shape_ops import SHAPE_TYPES
 from graphquant_export.simulation import SimulatedGraph
 
 Range = tuple[float, float]
 
 MOVING_TYPES = frozenset({"ExpandDims", "Identity", "Pad", "Reshape", "Squeeze", "Transpose"})
 """Ops whose first input's values go on unchanged."""
-
-SHAPE_TYPES = frozenset({"Rank", "Shape", "Size"})
-"""Ops that take no values."""
 
 
 class TakenRanges:

@@ -17,6 +17,7 @@ from graphquant_core.layer import Layer
 from graphquant_export.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.mnn.int8.moved_values import INEXACT_TYPES, SPREADING_TYPES
 from graphquant_export.mnn.op_names import conv_groups
+from graphquant_export.shape_ops import SHAPE_TYPES
 
 Edge = tuple[str, int]
 
@@ -24,7 +25,6 @@ _WITH_TWO_GRIDS = frozenset({"AvgPool", "LeakyRelu", "MaxPool", "Relu6"})
 """What MNN computes with floats when its input and its output have different grids."""
 
 _POOLINGS = frozenset({"AvgPool", "MaxPool"})
-_READING_SHAPES = frozenset({"Rank", "Shape", "ShapeN", "Size"})
 _FLOAT_TYPES = frozenset({"Add", "AddN", "AddV2", "BiasAdd", "Conv2D", "MatMul", "Mean", "Sigmoid"})
 """What MNN has no int8 form of that it could choose by itself."""
 
@@ -182,7 +182,7 @@ def _is_float_elsewhere(
 
 def _edges(view: GraphView, tensor: tf.Tensor) -> Sequence[Edge]:
     takers = view.consumers(tensor)
-    return [(op.name, port) for op, port in takers if op.type not in _READING_SHAPES]
+    return [(op.name, port) for op, port in takers if op.type not in SHAPE_TYPES]
 
 
 def _tensor(view: GraphView, edge: Edge) -> tf.Tensor:

@@ -8,6 +8,7 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
+from graphquant_export.shape_ops import SHAPE_TYPES
 
 MOVING_TYPES = frozenset(
     {
@@ -73,6 +74,8 @@ def find_takers(
         if tensor.op.name in outputs:
             floats[tensor.op.name] = None
         for op, _ in view.consumers(tensor):
+            if op.type in SHAPE_TYPES:
+                continue
             if op.name in quantizers:
                 found[whole][op.name] = None
             elif op.type in MOVING_TYPES or op.type in MONOTONE_TYPES:

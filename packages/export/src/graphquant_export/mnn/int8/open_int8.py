@@ -24,6 +24,7 @@ from graphquant_export.mnn.int8.planned_layers import (
     UNCALIBRATED,
     WEIGHTS,
     PlannedLayer,
+    Results,
     describe_layer,
 )
 from graphquant_export.mnn.layers import plan_for_mnn
@@ -61,11 +62,12 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         raise ModelFileError(
             f'save_path ("{frozen_path}") holds another model: it has no layer "{missing[0]}"'
         )
-    plan = plan_for_mnn(view.graph, view=view)
     stored = read_mnn_model(model_path).layers
-    planned = tuple(
-        _as_stored(view, describe_layer(view, plan, layer), stored) for layer in simulated.layers
-    )
+    simulation = GraphView(import_frozen(simulated.graph_def))
+    plan = plan_for_mnn(simulation.graph, view=simulation)
+    described = [describe_layer(simulation, plan, layer) for layer in simulated.layers]
+    results = Results(simulated, simulation, described)
+    planned = tuple(_as_stored(view, layer, results, stored) for layer in described)
     parts = find_parts(view, planned, stored)
     return MnnInt8Artifact(
         model_path,
@@ -82,7 +84,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
 
 
 def _as_stored(
-    view: GraphView, planned: PlannedLayer, stored: Mapping[str, MnnLayer]
+    view: GraphView, planned: PlannedLayer, results: Results, stored: Mapping[str, MnnLayer]
 ) -> PlannedLayer:
     """`planned` with the grids that the file has."""
     if planned.execution != INT8 or planned.layer is None:
@@ -91,7 +93,11 @@ def _as_stored(
     first = found[0]
     if first is None or not first.int8:
         return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
-    return attrs.evolve(planned, input=_grid(first.input), output=_grid(first.output))
+    output, common = _grid(first.output), results.common_grid(planned)
+    # A grid that was observed on a calibration batch is another, and so is the reason for it.
+    taken = common is not None and output in (common, common.scaled_up())
+    reason = results.reason(planned) if taken else None
+    return attrs.evolve(planned, input=_grid(first.input), output=output, reason=reason)
 
 
 def _grid(stored: TensorGrid | None) -> ActivationGrid | None:

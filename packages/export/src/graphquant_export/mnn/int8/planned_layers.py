@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 import numpy.typing as npt
@@ -75,23 +75,57 @@ def plan_layers(
     Raises: as `observe_ranges`.
     """
     planned = [describe_layer(view, plan, layer) for layer in simulated.layers]
-    quantizers = {layer.quantizer: _input_grid(layer) for layer in simulated.layers}
-    takers = {
-        layer.simulated.name: find_takers(
-            view, _tensor(view, layer.result), simulated.outputs, quantizers
-        )
-        for layer in planned
-        if layer.execution == INT8
-    }
+    results = Results(simulated, view, planned)
     observed: dict[str, tuple[float, float]] = {}
     if calibration is not None:
-        names = [
-            layer.result
-            for layer in planned
-            if layer.execution == INT8 and takers[layer.simulated.name].floats
-        ]
+        names = [layer.result for layer in planned if results.takers(layer).floats]
         observed = observe_ranges(simulated.graph_def, names, calibration)
-    return tuple(_with_output(layer, takers, quantizers, observed) for layer in planned)
+    return tuple(_with_output(layer, results, observed) for layer in planned)
+
+
+class Results:
+    """Who takes the results of the int8 layers among `planned`.
+
+    Args:
+        simulated: The simulation.
+        view: View of its graph.
+        planned: Its layers.
+    """
+
+    def __init__(
+        self, simulated: SimulatedGraph, view: GraphView, planned: Iterable[PlannedLayer]
+    ) -> None:
+        self._quantizers = {layer.quantizer: _input_grid(layer) for layer in simulated.layers}
+        self._takers = {
+            layer.simulated.name: find_takers(
+                view, _tensor(view, layer.result), simulated.outputs, self._quantizers
+            )
+            for layer in planned
+            if layer.execution == INT8
+        }
+
+    def takers(self, layer: PlannedLayer) -> Takers:
+        """Who takes the result of `layer`; nobody when it isn't int8."""
+        return self._takers.get(layer.simulated.name, Takers((), (), ()))
+
+    def grids(self, layer: PlannedLayer) -> list[ActivationGrid]:
+        """The different grids of the fake quantisers that take the result of `layer`."""
+        found = self.takers(layer)
+        return list(
+            dict.fromkeys(self._quantizers[name] for name in (*found.quantizers, *found.partial))
+        )
+
+    def common_grid(self, layer: PlannedLayer) -> ActivationGrid | None:
+        """The grid of the fake quantisers that take the result of `layer`, or that holds theirs."""
+        grids = self.grids(layer)
+        if len(grids) > 1:
+            return ActivationGrid.over(grid.ends for grid in grids)
+        return grids[0] if grids else None
+
+    def reason(self, layer: PlannedLayer) -> str | None:
+        """What a reader should know when the result of `layer` is on `common_grid`."""
+        others = self.takers(layer).floats
+        return f'its result reaches "{others[0]}" on the grid, too' if others else None
 
 
 def describe_layer(view: GraphView, plan: Plan, simulated: SimulatedLayer) -> PlannedLayer:
@@ -109,27 +143,21 @@ def describe_layer(view: GraphView, plan: Plan, simulated: SimulatedLayer) -> Pl
 
 
 def _with_output(
-    planned: PlannedLayer,
-    takers: Mapping[str, Takers],
-    quantizers: Mapping[str, ActivationGrid],
-    observed: Mapping[str, tuple[float, float]],
+    planned: PlannedLayer, results: Results, observed: Mapping[str, tuple[float, float]]
 ) -> PlannedLayer:
     if planned.execution != INT8:
         return planned
-    name = planned.simulated.name
-    found = takers[name]
-    whole = [quantizers[quantizer] for quantizer in found.quantizers]
-    grids = list(dict.fromkeys([*whole, *(quantizers[name] for name in found.partial)]))
+    found, grids = results.takers(planned), results.grids(planned)
+    whole = bool(found.quantizers)
     seen = observed.get(planned.result)
     if seen is not None and not (len(grids) == 1 and whole and grids[0].covers(*seen)):
         return attrs.evolve(planned, output=ActivationGrid.over([seen]))
-    if found.floats and not whole:
+    if not grids or (found.floats and not whole):
+        name = planned.simulated.name
         logger.warning('layer "%s" computes with floats in MNN: %s', name, UNCALIBRATED)
         return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
-    one = grids[0] if len(grids) == 1 else ActivationGrid.over(grid.ends for grid in grids)
-    others = found.floats
-    reason = f'its result reaches "{others[0]}" on the grid, too' if others else None
-    return attrs.evolve(planned, output=one, reason=reason)
+    output, reason = results.common_grid(planned), results.reason(planned)
+    return attrs.evolve(planned, output=output, reason=reason)
 
 
 def _input_grid(simulated: SimulatedLayer) -> ActivationGrid:
