@@ -85,6 +85,8 @@ def test_outputs_may_have_an_index(graph_def):
     assert check_outputs(graph_def, ["s/c:0", "s/b", "s/c"]) == ("s/c", "s/b")
     with pytest.raises(OutputNotFoundError):
         check_outputs(graph_def, ["s/c", None])
+    with pytest.raises(OutputNotFoundError, match='"s/c:1" is not the first output'):
+        check_outputs(graph_def, ["s/b", "s/c:1"])
 
 
 def test_constants_are_evaluated_however_they_are_computed(graph_def):

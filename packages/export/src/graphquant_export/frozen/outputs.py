@@ -17,17 +17,24 @@ def check_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> t
     """Names of the ops that `outputs` name (``"op"`` or ``"op:0"``), each once, in their order.
 
     Raises:
-        OutputNotFoundError: `outputs` is no list of names, is empty, or names no op of the graph.
+        OutputNotFoundError: `outputs` is no list of names, is empty, or names no op of the graph,
+            or another output of one than the first (``"op:1"``).
     """
     if not isinstance(outputs, (list, tuple)) or not all(isinstance(n, str) for n in outputs):
         raise OutputNotFoundError(f"outputs ({outputs!r}) must be a list of op names")
     if not outputs:
         raise OutputNotFoundError("outputs ([]) must name at least one op")
     known = {node.name for node in graph_def.node}
-    names = [_OUTPUT_INDEX.sub("", name) for name in outputs]
-    for name in names:
+    names: dict[str, None] = {}
+    for given in outputs:
+        name = _OUTPUT_INDEX.sub("", given)
         if name not in known:
             raise OutputNotFoundError(
                 f'outputs: the model has no op "{name}"{closest(name, sorted(known))}'
             )
-    return tuple(dict.fromkeys(names))
+        if given not in (name, f"{name}:0"):
+            raise OutputNotFoundError(
+                f'outputs: "{given}" is not the first output of its op: name a tf.identity of it'
+            )
+        names[name] = None
+    return tuple(names)
