@@ -96,5 +96,5 @@ def test_without_graphquant_qat_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "graphquant_qat", None)
     outcome = graphquant("config", "check", short, files.model)
     assert outcome.exit_code == 2
-    assert "pip install graphquant-qat" in outcome.stderr
+    assert "pip install ./packages/qat" in outcome.stderr
     assert graphquant("plan", files.model).exit_code == 0

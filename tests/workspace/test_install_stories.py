@@ -60,7 +60,7 @@ def test_a_command_names_the_package_that_it_needs(weight_only: Any, tmp_path: P
     """`graphquant config` without graphquant-qat is one line that says what to install."""
     done = weight_only.run("graphquant", "config", "write", "m.pb", "c.json", cwd=tmp_path)
     assert done.returncode == 2
-    assert "pip install graphquant-qat" in done.stderr
+    assert "pip install ./packages/qat" in done.stderr
     assert "Traceback" not in done.stderr
 
 

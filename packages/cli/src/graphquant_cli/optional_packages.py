@@ -22,8 +22,8 @@ def need(module: str, command: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        distribution = package.replace("_", "-")
+        folder = package.removeprefix("graphquant_")
         raise MissingDependencyError(
-            f"graphquant {command} needs {distribution}, which is not installed: "
-            f"pip install {distribution}"
+            f"graphquant {command} needs graphquant-{folder}, which is not installed: "
+            f"pip install ./packages/{folder} in the folder of graphquant's sources"
         ) from error
