@@ -96,6 +96,10 @@ def test_weights_alone_are_quantised_by_mnns_converter(
         (["--calibration", "SAMPLES", "--output", "probs"], 'did you mean "prob"?'),
         (["--calibration", "SAMPLES", "--skip-layer", "cov"], 'did you mean "conv"?'),
         (["--calibration", "SAMPLES", "--save-path", "SAMPLES/m"], "not a directory"),
+        (["--calibration", "SAMPLES", "--save-path", "out/"], 'such as "out/model"'),
+        (["--calibration", "SAMPLES", "--save-path", ""], 'such as "model"'),
+        (["--calibration", "SAMPLES", "--save-path", ".."], 'such as "../model"'),
+        (["--weight-only"], "int8 models only"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -122,7 +126,7 @@ def test_without_graphquant_wq_the_error_says_what_to_install(
         "quantize", files.model, "--weight-only", "--target", "mnn", "--save-path", tmp_path / "m"
     )
     assert outcome.exit_code == 2
-    assert "pip install graphquant-wq" in outcome.stderr
+    assert "pip install ./packages/wq" in outcome.stderr
 
 
 def test_a_saved_model_goes_through(graphquant: Run, tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_a_file_without_arrays_is_refused(tmp_path: Path, content: bytes) -> Non
         load_samples(path, ["x"])
 
 
+def test_text_is_no_array(tmp_path: Path) -> None:
+    """NumPy would take it for pickled objects, and say how to load them."""
+    (tmp_path / "x.csv").write_text("0.1,0.2\n")
+    with pytest.raises(ModelFileError, match=r"is neither a \.npy nor a \.npz file$"):
+        load_samples(tmp_path / "x.csv", ["x"])
+
+
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
     """A file of Python objects, which could run code, is refused."""
     np.save(tmp_path / "x.npy", np.array([{}], object), allow_pickle=True)

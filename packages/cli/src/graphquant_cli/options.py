@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from graphquant_core.exceptions import FileWriteError
 from graphquant_core.registry import load_registry
 
 
 def targets(incomplete: str) -> list[str]:
     """Names of the installed export targets that start with `incomplete`, for the shell."""
     return [name for name in load_registry().exporters if name.startswith(incomplete)]
+
+
+def _prefix(text: str) -> Path:
+    if os.path.basename(text) in ("", ".", ".."):
+        raise FileWriteError(
+            f'--save-path ("{text}") must end in the start of a file name, such as '
+            f'"{os.path.join(text, "model")}"'
+        )
+    return Path(text)
 
 
 ModelArgument = Annotated[
@@ -47,7 +58,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SavePathOption = Annotated[
     Path,
     typer.Option(
-        metavar="PREFIX", help="Start of the names of the files to write.", show_default=False
+        metavar="PREFIX",
+        help="Start of the names of the files to write.",
+        show_default=False,
+        parser=_prefix,
     ),
 ]
 TargetOption = Annotated[

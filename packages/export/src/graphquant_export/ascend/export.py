@@ -134,7 +134,8 @@ def deploy_graph(
 def _check_record(record: object) -> None:
     if not isinstance(record, Record):
         raise RecordError(
-            f"record ({type(record).__name__}) must be a Record, as read_record() returns it"
+            f"record ({type(record).__name__}) must be a Record, as read_record() returns it: the "
+            "target ascend has int8 models only, none with quantised weights alone"
         )
     if not record:
         raise EmptyRecordError("record () holds no layer: nothing would be quantised")

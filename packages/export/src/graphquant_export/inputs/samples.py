@@ -14,6 +14,9 @@ import numpy.typing as npt
 from graphquant_core.exceptions import ConfigError, ModelFileError
 from graphquant_core.suggestions import closest
 
+_STARTS = (b"\x93NUMPY", b"PK")
+"""First bytes of a .npy and of a .npz; NumPy takes all else for pickled objects."""
+
 
 def load_samples(
     path: str | os.PathLike[str], inputs: Sequence[str], argument: str = "calibration"
@@ -55,6 +58,9 @@ def load_samples(
 def _read(path: str | os.PathLike[str], argument: str) -> dict[str, npt.NDArray[Any]]:
     """The arrays by name; that of a .npy has the name ""."""
     try:
+        with open(path, "rb") as file:
+            if not file.read(len(_STARTS[0])).startswith(_STARTS):
+                raise ModelFileError(f"{argument} ({path}) is neither a .npy nor a .npz file")
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
