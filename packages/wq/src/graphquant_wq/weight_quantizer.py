@@ -17,6 +17,7 @@ from graphquant_core.graph import GraphView
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry, load_registry
 from graphquant_export.mnn import ConverterCommand, LayerParams, save_compress_params
+from graphquant_wq.graph.dampening import dampening_loss
 from graphquant_wq.graph.rewrite import quantize_graph
 from graphquant_wq.graph.start import (
     Start,
@@ -116,7 +117,7 @@ class WeightQuantizer:
             if record.settings.keep_zeros and has_pruned_zeros(values[weight.weight])
         )
         start = Start(record, values, kept, registry)
-        new: dict[str, npt.NDArray[Any]] = {**start.flags()}
+        new: dict[str, npt.NDArray[Any]] = {**start.flags(self._graph)}
         # Those that were trained stay, unless training is to start anew.
         new |= start.variables(frozenset() if record.settings.start == "mse" else started)
         if record.settings.start != "keep":
@@ -138,6 +139,20 @@ class WeightQuantizer:
         self._record.session = weakref.ref(sess)
         if self._record.keep_zeros is not None:
             sess.run(self._graph.get_operation_by_name(self._record.keep_zeros))
+
+    def dampening_loss(self) -> tf.Tensor:
+        """Σ (ŵ - w)² over the weights w, ŵ being w on its grid: float32 scalar, to add to the loss.
+
+        It is for training with a learning rate that doesn't fall: there weights of 2 or 3 bits
+        jump between two codes to the end. Let its share grow from zero, for example to 0.1 along
+        a cosine. Call it before the optimizer is made; the gradient goes to the weights only.
+
+        Raises:
+            GraphStateError: The graph is finalised, or `strip_wq_ops` was called.
+
+        Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, 2022.
+        """
+        return dampening_loss(self._graph, self._record)
 
     def compress_params(self) -> tuple[LayerParams, ...]:
         """How MNN is to quantise each of its ops, by the names that its converter derives.

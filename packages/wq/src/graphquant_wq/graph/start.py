@@ -63,12 +63,13 @@ class Start:
     kept: frozenset[str]
     registry: Registry
 
-    def flags(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def flags(self, graph: tf.Graph) -> dict[str, npt.NDArray[np.bool_]]:
         """Value of the variable that says which weights keep zeros, by its name."""
         if self.record.flags is None:
             return {}
-        places = [weight.flag for weight in self.record.weights.values() if weight.flag is not None]
-        flags = np.zeros(1 + max(places, default=0), bool)
+        # It has a place for each layer, and layers that share a weight share one.
+        shape = graph.get_operation_by_name(self.record.flags).get_attr("shape")
+        flags = np.zeros([size.size for size in shape.dim], bool)
         for name, weight in self.record.weights.items():
             if weight.flag is not None and name in self.kept:
                 flags[weight.flag] = True
