@@ -68,6 +68,15 @@ def test_observed_ranges_are_the_smallest_and_largest_value_and_hold_zero(traine
     assert ranges["image"] == (image.min(), image.max())
 
 
+def test_a_model_of_one_sample_is_observed_on_several() -> None:
+    """A placeholder with a batch of its own is run as often as the samples fit."""
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [1, 2], "x")
+        tf.multiply(x, 2.0, name="y")
+    samples = {"x": np.array([[1, 2], [-3, 4], [5, 0]], np.float32)}
+    assert observe_ranges(graph.as_graph_def(), ["y"], samples) == {"y": (-6.0, 10.0)}
+
+
 @pytest.mark.parametrize(
     ("feeds", "error", "words"),
     [

@@ -18,10 +18,14 @@ from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph import GraphView
 from graphquant_export.ascend import ASCEND_TYPES, ascend_functions, without_ascend_functions
 from graphquant_export.channels_last import CHANNELS_LAST_PORTS, make_channels_last
-from graphquant_export.frozen import GraphDefEditor, check_outputs, import_frozen, tensor_name
+from graphquant_export.frozen import (
+    GraphDefEditor,
+    check_outputs,
+    cpu_session,
+    import_frozen,
+    tensor_name,
+)
 from graphquant_export.node_def import node_def
-
-v1 = tf.compat.v1
 
 SOURCES = frozenset({"AscendQuant", "AscendWeightQuant"})
 SINKS = ASCEND_TYPES - SOURCES
@@ -46,9 +50,8 @@ def integer_reference(
     names = check_outputs(graph_def, outputs)
     graph = import_frozen(integer_graph(graph_def, names))
     fed = {f"{tensor_name(name)}:0": np.asarray(value) for name, value in feeds.items()}
-    config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
     try:
-        with v1.Session(graph=graph, config=config) as session:
+        with cpu_session(graph) as session:
             values = session.run([f"{tensor_name(name)}:0" for name in outputs], fed)
     except tf.errors.OpError as error:
         # There is no kernel, or there is one that refuses.

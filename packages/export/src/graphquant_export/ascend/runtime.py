@@ -16,9 +16,7 @@ from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_export.ascend.artifact import AscendArtifact
 from graphquant_export.ascend.average_pooling import float_fallback
 from graphquant_export.ascend.deploy import DeployedLayer
-from graphquant_export.frozen import GraphDefEditor, import_frozen, load_graph_def
-
-v1 = tf.compat.v1
+from graphquant_export.frozen import GraphDefEditor, cpu_session, import_frozen, load_graph_def
 
 Array = npt.NDArray[Any]
 
@@ -47,8 +45,7 @@ class AscendRuntime:
         for output in artifact.source.outputs:
             if self._op(output) is None:
                 raise ModelFileError(f'{self._where} has no node "{output}", which is an output')
-        config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
-        self._session = v1.Session(graph=self._graph, config=config)
+        self._session = cpu_session(self._graph)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Value of each of `outputs`, as TensorFlow computes the file."""

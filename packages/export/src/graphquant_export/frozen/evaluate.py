@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
+from graphquant_export.frozen.cpu_session import cpu_session
 
 v1 = tf.compat.v1
 
@@ -34,12 +35,11 @@ def evaluate_constants(
     """
     if not tensors:
         return []
-    config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
     names = [tensor.name for tensor in tensors]
     try:
         with tf.Graph().as_default() as copy:
             tf.import_graph_def(_data_nodes(graph, tensors), name="")
-        with v1.Session(graph=copy, config=config) as session:
+        with cpu_session(copy) as session:
             values = session.run(names, dict(replaced or {}))
     except (tf.errors.OpError, ValueError) as error:
         shown = ", ".join(f'"{name}"' for name in names[:5])

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.view import VARIABLE_TYPES
-from graphquant_export.frozen import check_outputs
+from graphquant_export.frozen import check_outputs, cpu_session
 from graphquant_export.inputs.brief import brief
 from graphquant_export.inputs.finish import finish
 from graphquant_export.inputs.freeze_function import check_finite_variable
@@ -27,7 +27,6 @@ def load_checkpoint(model: ModelPath, outputs: Sequence[str] | None) -> LoadedMo
 
     Raises: as `graphquant_export.inputs.load_model`.
     """
-    config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
     with quiet_tensorflow(), tf.Graph().as_default() as graph:
         try:
             saver = v1.train.import_meta_graph(f"{model.path}.meta", clear_devices=True)
@@ -35,7 +34,7 @@ def load_checkpoint(model: ModelPath, outputs: Sequence[str] | None) -> LoadedMo
             raise ModelFileError(f"{model.argument} cannot be imported: {brief(error)}") from error
         names = prediction(graph, model.argument) if outputs is None else outputs
         names = check_outputs(graph.as_graph_def(), names)
-        with v1.Session(graph=graph, config=config) as session:
+        with cpu_session(graph) as session:
             try:
                 if saver is not None:
                     saver.restore(session, str(model.path))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, NonFiniteError
-from graphquant_export.verify.batches import make_batches
+from graphquant_export.batches import make_batches
+from graphquant_export.frozen import cpu_session
+from graphquant_export.inputs.brief import brief
 
 v1 = tf.compat.v1
 
@@ -43,7 +46,7 @@ def sample_values(
         NonFiniteError: A value of `calibration` or of a tensor is NaN or infinite.
         ModelFileError: TensorFlow cannot run the model on `calibration`.
     """
-    batches = make_batches(graph, calibration, batch_size)
+    batches = make_batches(graph, calibration, batch_size, "calibration")
     total = sum(batch.size for batch in batches)
     with graph.as_default():
         places = v1.placeholder(tf.float32, [None], "graphquant_places")
@@ -51,15 +54,17 @@ def sample_values(
     random = np.random.default_rng(0)
     found: dict[str, list[Float32Array]] = {name: [] for name in tensors}
     done = 0
-    config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
-    with v1.Session(graph=graph, config=config) as session:
+    with cpu_session(graph) as session:
         for batch in batches:
             count = -(-MAX_VALUES * batch.size // total)
             fed = random.random(count, np.float32)
             try:
                 values = session.run(chosen, {**batch.feeds, places: fed})
             except tf.errors.OpError as error:
-                raise ModelFileError(f"TensorFlow cannot run the model: {error.message}") from error
+                raise ModelFileError(
+                    "calibration: TensorFlow cannot run the model on "
+                    f"{_described(batch.by_op())}: {brief(error)}"
+                ) from error
             for name, value in zip(tensors, values, strict=True):
                 _check_finite(name, value)
                 found[name].append(value)
@@ -67,6 +72,10 @@ def sample_values(
             if progress is not None:
                 progress(done, total)
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _described(values: Mapping[str, npt.NDArray[Any]]) -> str:
+    return ", ".join(f'"{name}" {list(value.shape)}' for name, value in values.items())
 
 
 def _choose(tensor: tf.Tensor, places: tf.Tensor) -> tf.Tensor:

@@ -14,12 +14,12 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.graph import plan_graph
 from graphquant_core.plan import Plan
 from graphquant_export.ascend import DeployedGraph, deploy_graph
+from graphquant_export.batches import Batch, make_batches
 from graphquant_export.frozen import GraphDefEditor, evaluate_constants, import_frozen
 from graphquant_export.record import Record
 from graphquant_export.report.float_graph import float_graph
 from graphquant_export.report.histogram import Counting, Histogram
 from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, simulate
-from graphquant_export.verify.batches import Batch, make_batches
 from graphquant_export.verify.comparison import Comparing
 from graphquant_export.verify.truths import GraphRunner
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, NonFiniteError
-from graphquant_export.feeds import checked_feeds
-from graphquant_export.frozen import import_frozen
-
-v1 = tf.compat.v1
+from graphquant_export.batches import make_batches
+from graphquant_export.frozen import cpu_session, import_frozen
+from graphquant_export.inputs.brief import brief
 
 
 def observe_ranges(
@@ -25,7 +25,7 @@ def observe_ranges(
     Args:
         graph_def: A graph that TensorFlow runs, such as `SimulatedGraph.graph_def`.
         tensors: Names of ops or tensors.
-        calibration: A batch for each placeholder, by name (``"x"`` or ``"x:0"``).
+        calibration: Samples for each placeholder, by name (``"x"`` or ``"x:0"``).
 
     Raises:
         ConfigError: `calibration` names no placeholder, or lacks one.
@@ -36,20 +36,23 @@ def observe_ranges(
     if not tensors:
         return {}
     graph = import_frozen(graph_def)
-    feeds = checked_feeds(graph, calibration, "calibration")
+    batches = make_batches(graph, calibration, argument="calibration")
     fetches = [name if ":" in name else f"{name}:0" for name in tensors]
-    config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
+    ranges = dict.fromkeys(tensors, (0.0, 0.0))
     # It would fuse a LeakyRelu with a BiasAdd that is fetched, too, and then not find the BiasAdd.
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    try:
-        with v1.Session(graph=graph, config=config) as session:
-            values = session.run(fetches, feeds)
-    except tf.errors.OpError as error:
-        raise ModelFileError(f"TensorFlow cannot run the model: {error.message}") from error
-    ranges = {}
-    for name, value in zip(tensors, values, strict=True):
-        low, high = float(np.min(value, initial=0.0)), float(np.max(value, initial=0.0))
-        if not np.isfinite([low, high]).all():
-            raise NonFiniteError(f'the value of "{name}" is not finite on the calibration batch')
-        ranges[name] = (low, high)
+    with cpu_session(graph, rewritten=False) as session:
+        for batch in batches:
+            try:
+                values = session.run(fetches, batch.feeds)
+            except tf.errors.OpError as error:
+                raise ModelFileError(f"TensorFlow cannot run the model: {brief(error)}") from error
+            for name, value in zip(tensors, values, strict=True):
+                ranges[name] = _widened(name, ranges[name], value)
     return ranges
+
+
+def _widened(name: str, known: tuple[float, float], value: npt.NDArray[Any]) -> tuple[float, float]:
+    low, high = float(np.min(value, initial=known[0])), float(np.max(value, initial=known[1]))
+    if not np.isfinite([low, high]).all():
+        raise NonFiniteError(f'the value of "{name}" is not finite on the calibration batch')
+    return low, high

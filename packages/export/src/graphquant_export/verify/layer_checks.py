@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.runtime import LayerExecution, LayerOutput
+from graphquant_export.batches import Batch
 from graphquant_export.frozen import tensor_name
-from graphquant_export.verify.batches import Batch
 from graphquant_export.verify.comparison import Comparing
 from graphquant_export.verify.own_inputs import OwnInputs
 from graphquant_export.verify.truths import Truths

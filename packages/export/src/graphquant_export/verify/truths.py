@@ -13,13 +13,11 @@ import tensorflow as tf
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.graph import plan_graph
-from graphquant_export.frozen import GraphDefEditor, import_frozen
+from graphquant_export.frozen import GraphDefEditor, cpu_session, import_frozen
 from graphquant_export.integer_reference import integer_graph
 from graphquant_export.record import Record
 from graphquant_export.simulation import simulate
 from graphquant_export.verify.taken_ranges import TakenRanges
-
-v1 = tf.compat.v1
 
 Array = npt.NDArray[Any]
 
@@ -36,8 +34,7 @@ class GraphRunner:
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
         self.graph = import_frozen(graph_def)
-        config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
-        self._session = v1.Session(graph=self.graph, config=config)
+        self._session = cpu_session(self.graph)
 
     def has(self, name: str) -> bool:
         """Whether the graph has an op called `name`."""

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, RangeError
+from graphquant_export.batches import make_batches
 from graphquant_export.feeds import checked_feeds
-from graphquant_export.verify.batches import make_batches
 
 v1 = tf.compat.v1
 

@@ -38,7 +38,10 @@ VALUES_OF_A_BATCH, LARGEST_BATCH = 2**20, 256
 
 
 def make_batches(
-    graph: tf.Graph, feeds: Mapping[str, npt.ArrayLike], size: int | None = None
+    graph: tf.Graph,
+    feeds: Mapping[str, npt.ArrayLike],
+    size: int | None = None,
+    argument: str = "feeds",
 ) -> list[Batch]:
     """`feeds` in parts of `size` samples; views where the types are the placeholders' own.
 
@@ -49,6 +52,7 @@ def make_batches(
         graph: The frozen graph.
         feeds: A value for each placeholder, by name.
         size: Samples of a part; by default as many as have about a million values, at most 256.
+        argument: What the caller calls `feeds`.
 
     Raises:
         ConfigError: `size` is less than 1.
@@ -58,13 +62,13 @@ def make_batches(
         raise ConfigError(f"batch_size ({size!r}) must be an integer of 1 or more")
     if not isinstance(feeds, Mapping):
         raise ConfigError(
-            f"feeds ({type(feeds).__name__}) must map names of placeholders to arrays"
+            f"{argument} ({type(feeds).__name__}) must map names of placeholders to arrays"
         )
     arrays = {tensor_name(str(name)): np.asarray(value) for name, value in feeds.items()}
     split, size = _split_names(graph, arrays, size)
     if not split:
         lengths = [len(value) for value in arrays.values() if value.ndim]
-        return [Batch(checked_feeds(graph, arrays), max(lengths, default=1))]
+        return [Batch(checked_feeds(graph, arrays, argument), max(lengths, default=1))]
     total = len(arrays[split[0]])
     if size is None:
         values = sum(arrays[name].size for name in split) // max(total, 1)
@@ -75,7 +79,7 @@ def make_batches(
             name: value[start : start + size] if name in split else value
             for name, value in arrays.items()
         }
-        batches.append(Batch(checked_feeds(graph, part), min(size, total - start)))
+        batches.append(Batch(checked_feeds(graph, part, argument), min(size, total - start)))
     return batches
 
 
