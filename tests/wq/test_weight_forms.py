@@ -42,8 +42,26 @@ def _conv1d(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(y, [1])
 
 
-FORMS = {"keras": (_keras, IMAGES), "partitioned": (_partitioned, IMAGES)}
-FORMS["conv1d"] = (_conv1d, SERIES)
+def _shared(x: tf.Tensor) -> tf.Tensor:
+    w = _weight(3, 3, 32, 32)
+    y = tf.nn.conv2d(tf.nn.conv2d(x, w, 1, "SAME", name="first"), w, 2, "SAME", name="second")
+    with v1.variable_scope("dense"):
+        return tf.matmul(tf.reduce_mean(y, [1, 2]), _weight(32, 5), name="dense")
+
+
+def _constant(x: tf.Tensor) -> tf.Tensor:
+    w = np.random.default_rng(6).normal(size=(3, 3, 32, 6)).astype(np.float32)
+    return tf.reduce_mean(tf.nn.conv2d(x, w, 2, "SAME", name="conv"), [1, 2])
+
+
+FORMS = {
+    "keras": (_keras, IMAGES, 2),
+    "partitioned": (_partitioned, IMAGES, 1),
+    "conv1d": (_conv1d, SERIES, 1),
+    "shared": (_shared, IMAGES, 3),
+    "constant": (_constant, IMAGES, 1),
+}
+"""What builds it, values of its input, and how many layers it has."""
 
 
 def _built(form: Callable[[tf.Tensor], tf.Tensor], values: np.ndarray) -> tf.Graph:
@@ -67,17 +85,17 @@ def _through_mnn(graph: tf.Graph, values: np.ndarray, folder: Path, **options: A
     return done, fake, run_mnn_model(done.model_path, {"x": values}, ["prob"])["prob"]
 
 
-@pytest.mark.usefixtures("mnn")
+@pytest.mark.usefixtures("mnn", "both_kinds_of_variables")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("strategy", ["live_range", "learned_scale"])
 def test_what_the_graph_showed_is_what_mnn_computes(
     tmp_path: Path, form: str, strategy: str
 ) -> None:
     """However the weight is held, no code differs and the outputs agree."""
-    build, values = FORMS[form]
+    build, values, layers = FORMS[form]
     graph = _built(build, values)
     done, fake, in_mnn = _through_mnn(graph, values, tmp_path, bits=3, strategy=strategy)
-    assert len(done.layers) == (2 if form == "keras" else 1)
+    assert len(done.layers) == layers
     assert all(layer.mismatches == 0 and layer.bits == 3 for layer in done.layers)
     np.testing.assert_allclose(in_mnn, fake, atol=1e-5)
 
