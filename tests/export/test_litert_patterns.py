@@ -217,6 +217,23 @@ def test_an_average_that_leaves_out_padding_is_one_of_each_window(tmp_path, wind
     assert {row.execution for row in runtime.executions()} == {"int8"}
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_outputs_that_no_operator_gives_are_what_they_are(tmp_path, calibrated):
+    """A constant and an input of the model, beside an output of a layer."""
+    net = Net((4, 8, 8, 3))
+    anchors = np.array([0.5, -3.0, 7.25], np.float32)
+    with net.graph.as_default():
+        tf.constant(anchors, name="anchors")
+        tf.identity(tf.nn.conv2d(net.x, net.weight(3, 3, 3, 4), 1, "SAME", name="c"), name="y")
+    outputs, given = ["anchors", "x", "y"], {"calibration": net.feeds} if calibrated else {}
+    model = net.graph.as_graph_def()
+    artifact = export_litert(model, outputs, net.record(), tmp_path / "m", **given)
+    found = LiteRtRuntime(artifact).run(net.feeds, outputs)
+    np.testing.assert_array_equal(found["anchors"], anchors)
+    np.testing.assert_array_equal(found["x"], net.feeds["x"])
+    assert found["y"].shape == (4, 8, 8, 4)
+
+
 def test_groups_on_different_grids_keep_their_own(tmp_path):
     """Split -> Conv2D each -> Concat: one scale for one group, a scale per channel for the next."""
     net = Net((4, 8, 8, 4))

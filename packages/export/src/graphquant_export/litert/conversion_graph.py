@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 import tensorflow as tf
 
+from graphquant_core.graph import GraphView
 from graphquant_export.channels_last import CHANNELS_LAST_PORTS, make_channels_last
 from graphquant_export.frozen import GraphDefEditor, import_frozen
 from graphquant_export.litert.marks import Marks
@@ -78,13 +79,16 @@ def conversion_graph(
             logger.warning(
                 'the placeholder "%s" has a default, which the file holds: it is no input', op.name
             )
+    view = GraphView(graph)
     ends = []
     for name in outputs:
-        # An output would lose the names of what it is merged with.
-        dtype = graph.get_operation_by_name(name).outputs[0].dtype
-        taken = marks.add(name) if dtype == tf.float32 else name
+        tensor = graph.get_operation_by_name(name).outputs[0]
+        # An output would lose the names of what it is merged with. A constant would be folded
+        # with its mark, on whose grid it is zero.
+        marked = tensor.dtype == tf.float32 and view.depends_on_data(tensor)
+        taken = marks.add(name) if marked else name
         end = editor.unique_name(f"{name}/output")
-        ends.append(editor.add(node_def(end, "Identity", [taken], T=dtype)))
+        ends.append(editor.add(node_def(end, "Identity", [taken], T=tensor.dtype)))
     return _renamed(editor.graph_def(ends), model, ends, marks.names)
 
 

@@ -206,6 +206,11 @@ class _Emitter:
     def _realized(self, version: _Version) -> int:
         if version in self._done:
             return self._done[version]
+        if version == self._base(version.tensor):
+            # No operator gives it: a constant that is an output.
+            name = self._output_names.get(version, "constant")
+            self._done[version] = self.writer.copied_tensor(name, version.tensor)
+            return self._done[version]
         if version.is_float and version.path:
             source = self._realized(attrs.evolve(version, is_float=False))
             code, number, ending = OPERATOR.DEQUANTIZE, 2, names.FLOAT
