@@ -13,8 +13,10 @@ import tensorflow as tf
 from graphquant_core.calibration import ifmr_range
 from graphquant_core.exceptions import (
     ConfigError,
+    ModelFileError,
     NoLayersError,
     NonFiniteError,
+    RangeError,
     RecordError,
     UnknownNameError,
 )
@@ -212,6 +214,23 @@ def test_what_does_not_fit_is_refused() -> None:
         _quantize(activation="imfr")
     with pytest.raises(ConfigError, match="must be a list"):
         _quantize(skip_layers="conv")
+    with pytest.raises(RangeError, match=r'^calibration: the value of "images"'):
+        quantize_post_training(MODEL, ["logits"], {"images": IMAGES[:, :4]})
+    with pytest.raises(ConfigError, match=r"^calibration .list. must map"):
+        quantize_post_training(MODEL, ["logits"], [IMAGES])  # type: ignore[arg-type]
+
+
+def test_samples_that_tensorflow_fails_on_are_described_in_one_line() -> None:
+    """Two inputs of different lengths: the shapes that were fed, and what TensorFlow says."""
+    with tf.Graph().as_default() as graph:
+        names = ("left", "right")
+        left, right = (v1.placeholder(tf.float32, [None, 6], name) for name in names)
+        tf.matmul(tf.concat([left, right], 1), _normal(12, 6), name="out")
+    feeds = {"left": IMAGES[:4, 0, 0, :6], "right": IMAGES[:3, 0, 0, :6]}
+    with pytest.raises(ModelFileError, match=r'"left" \[4, 6\], "right" \[3, 6\]') as raised:
+        quantize_post_training(graph.as_graph_def(), ["out"], feeds)
+    assert str(raised.value).startswith("calibration: TensorFlow cannot run the model")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_model_that_was_trained_for_quantisation_has_a_record_already(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from graphquant_core.exceptions import ModelFileError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.graph import plan_graph
 from graphquant_export.frozen import GraphDefEditor, cpu_session, import_frozen
+from graphquant_export.inputs.brief import brief
 from graphquant_export.integer_reference import integer_graph
 from graphquant_export.record import Record
 from graphquant_export.simulation import simulate
@@ -60,7 +61,7 @@ class GraphRunner:
             tensors = [name if ":" in name else f"{name}:0" for name in wanted]
             values = self._session.run(tensors, fed)
         except tf.errors.OpError as error:
-            raise ModelFileError(f"the model cannot be run: {error.message}") from error
+            raise ModelFileError(f"the model cannot be run: {brief(error)}") from error
         return dict(zip(wanted, map(np.asarray, values), strict=True))
 
 
