@@ -18,6 +18,6 @@ def test_what_tensorflow_fails_on_is_told_in_one_line() -> None:
         )
         tf.concat([left, right], 1, name="joined")
     feeds = {"left:0": np.ones((4, 2), np.float32), "right:0": np.ones((3, 2), np.float32)}
-    with pytest.raises(ModelFileError, match="the model cannot be run: .*ConcatOp") as raised:
+    with pytest.raises(ModelFileError, match=r"the model cannot be run: .*ConcatOp") as raised:
         GraphRunner(graph.as_graph_def()).run(["joined"], feeds)
     assert "\n" not in str(raised.value)
