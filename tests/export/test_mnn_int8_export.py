@@ -322,6 +322,49 @@ def test_what_mnn_converts_wrongly_is_refused(tmp_path, build, words):
 
 
 @needs_mnn
+@pytest.mark.parametrize(
+    ("activation", "weights_alone"), [("relu", False), ("relu", True), ("relu6", True)]
+)
+def test_an_output_that_mnn_merges_with_what_takes_it_is_refused(
+    tmp_path, activation, weights_alone
+):
+    """A convolution and the activation function behind it are one op in MNN: one of the two."""
+    rng = np.random.default_rng(0)
+    weight = (rng.integers(-127, 128, (3, 3, 3, 4)) / 127).astype(np.float32)
+    weight[0, 0, 0] = 1
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 6, 6, 3], name="x")
+        y = tf.nn.conv2d(x, weight, 1, "SAME", name="c")
+        getattr(tf.nn, activation)(y, name="y")
+    model, feeds = graph.as_graph_def(), {"x": rng.normal(size=(8, 6, 6, 3)).astype(np.float32)}
+    record: Any = [LayerParams("c", 8, False)]
+    if not weights_alone:
+        record = quantize_post_training(model, ["y"], feeds)
+    exporter = MnnExporter()
+    with pytest.raises(UnsupportedLayerError, match=r'output "c" is not in the MNN model.*merges'):
+        exporter.export(model, ["y", "c"], record, tmp_path / "m", calibration=feeds)
+    assert not list(tmp_path.iterdir())
+    exporter.export(model, ["y"], record, tmp_path / "m", calibration=feeds)
+
+
+@needs_mnn
+def test_an_output_that_is_an_input_is_what_was_fed(tmp_path):
+    """MNN computes with the memory of its inputs, so that it can't be read there afterwards."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 6, 6, 3], name="x")
+        tf.identity(tf.nn.conv2d(x, weight, 1, "SAME", name="c"), name="y")
+    model, feeds = graph.as_graph_def(), {"x": rng.normal(size=(8, 6, 6, 3)).astype(np.float32)}
+    record = quantize_post_training(model, ["y"], feeds)
+    exporter = MnnExporter()
+    done: Any = exporter.export(model, ["x", "y"], record, tmp_path / "m", calibration=feeds)
+    found = exporter.runtime(done).run(feeds, ["x", "y"])
+    np.testing.assert_array_equal(found["x"], feeds["x"])
+    assert found["y"].shape == (8, 6, 6, 4)
+
+
+@needs_mnn
 def test_the_runtime_names_what_it_is_asked_for_in_vain(trained, feeds, tmp_path):
     """A placeholder or an output that isn't there, with the closest name."""
     frozen, record = trained

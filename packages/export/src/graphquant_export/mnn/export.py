@@ -15,10 +15,12 @@ import tensorflow as tf
 from graphquant_core.exceptions import RangeError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes, write_together
-from graphquant_export.frozen import GraphDefEditor, check_outputs
+from graphquant_export.frozen import GraphDefEditor, check_outputs, import_frozen
 from graphquant_export.mnn.command import ConverterCommand
 from graphquant_export.mnn.compress_params import LayerParams, identity_of, save_compress_params
 from graphquant_export.mnn.convert import convert
+from graphquant_export.mnn.model_file import read_mnn_model
+from graphquant_export.mnn.outputs import check_outputs_kept
 from graphquant_export.mnn.quantized_layers import checked_params
 from graphquant_export.mnn.verify import LayerComparison, compare_weights
 from graphquant_export.save_path import paths_of, writable_paths
@@ -76,7 +78,8 @@ def export_mnn(
     Raises:
         OutputNotFoundError: An output is not in the model.
         RecordError: `params` holds something else than LayerParams, or nothing.
-        UnsupportedLayerError: A layer of `params` stayed float in MNN, or is not in the model.
+        UnsupportedLayerError: A layer of `params` stayed float in MNN, or is not in the model, or
+            MNN merges an output with another op.
         RangeError: A stored weight is another than the frozen one; names the layer.
         MissingDependencyError: The wheel ``MNN`` is not installed.
         ModelFileError: The converter failed.
@@ -93,6 +96,8 @@ def export_mnn(
         identity = identity_of(content, repr(layers).encode())
         save_compress_params(written[2], layers, mnn_uuid=identity)
         convert(ConverterCommand(written[1], written[0], written[2]))
+        tensors = read_mnn_model(written[0]).tensors
+        check_outputs_kept(import_frozen(frozen), names, tensors)
         compared = compare_weights(frozen, written[0], layers)
         _check_stored(compared)
         write_together(

@@ -19,7 +19,8 @@ from graphquant_export.feeds import checked_feeds, default_feeds
 from graphquant_export.frozen import import_frozen, load_graph_def, tensor_name
 from graphquant_export.mnn.layers import plan_for_mnn
 from graphquant_export.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
-from graphquant_export.mnn.op_names import mnn_op_names, mnn_tensor, op_with_activation
+from graphquant_export.mnn.op_names import mnn_op_names, op_with_activation
+from graphquant_export.mnn.outputs import mnn_output
 from graphquant_export.mnn.runtime import run_mnn_model
 from graphquant_export.mnn.wheel import mnn_version
 
@@ -197,22 +198,14 @@ class MnnRuntime:
         # MNN would compute with what happens to be in the memory of an input that has no value.
         checked = self._defaults | checked_feeds(self._graph, feeds)
         inputs = {tensor_name(name): value for name, value in checked.items()}
-        return run_mnn_model(self._path, inputs, list(dict.fromkeys(tensors)))
+        wanted = dict.fromkeys(tensors)
+        # The memory of an input holds something else when the session is through.
+        computed = [name for name in wanted if name not in inputs]
+        found = run_mnn_model(self._path, inputs, computed)
+        return {name: found[name] if name in found else inputs[name] for name in wanted}
 
     def _output_tensor(self, output: str) -> str:
-        tensor = self._op(output).outputs[0]
-        while mnn_tensor(tensor) not in self._model.tensors and tensor.op.type == "Identity":
-            tensor = tensor.op.inputs[0]
-        if mnn_tensor(tensor) not in self._model.tensors:
-            raise ModelFileError(
-                f'output "{output}" is not in the MNN model{closest(output, self._model.tensors)}'
-            )
-        name = mnn_tensor(tensor)
-        if tensor.value_index and any(op.name == name for op in self._view.operations):
-            raise ModelFileError(
-                f'output "{output}" has the name "{name}" in MNN, which another op has, too'
-            )
-        return name
+        return mnn_output(self._graph, self._op(output).name, self._model.tensors)
 
     def _op(self, name: str) -> tf.Operation:
         try:

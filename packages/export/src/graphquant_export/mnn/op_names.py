@@ -42,12 +42,6 @@ def mnn_op_names(view: GraphView, layer: Layer) -> tuple[str, ...]:
     return tuple(f"{name}__group__{index}" for index in range(groups))
 
 
-def mnn_tensor(tensor: tf.Tensor) -> str:
-    """Name that MNN gives `tensor`: ``"op"`` for the first one of an op, ``"op1"`` for the next."""
-    index = tensor.value_index
-    return f"{tensor.op.name}{index}" if index else str(tensor.op.name)
-
-
 def conv_groups(layer: Layer) -> int:
     """Groups of a grouped Conv2D, 1 for every other layer."""
     if layer.op_type != "Conv2D" or layer.input_channels is None or layer.weight_shape is None:

@@ -28,6 +28,7 @@ from graphquant_export.mnn.int8.mnn_layers import LayerPart, find_parts
 from graphquant_export.mnn.int8.planned_layers import plan_layers
 from graphquant_export.mnn.layers import check_convertible, plan_for_mnn
 from graphquant_export.mnn.model_file import MnnLayer, read_mnn_model
+from graphquant_export.mnn.outputs import check_outputs_kept
 from graphquant_export.record import Record
 from graphquant_export.save_path import writable_paths
 from graphquant_export.simulation import SimulatedGraph, simulate
@@ -64,7 +65,7 @@ def export_mnn_int8(
         RecordError: The record doesn't belong to the model.
         BiasOverflowError: A bias doesn't fit into int32.
         UnsupportedLayerError: A layer stayed float in MNN although it was given parameters, or
-            MNN's converter would make a wrong model of one.
+            MNN's converter would make a wrong model of one, or merges an output with another op.
         RangeError: What MNN stored of a layer is not what the record says; names the layer.
         ConfigError: `calibration` names no placeholder, or lacks one.
         MissingDependencyError: The wheel ``MNN`` is not installed.
@@ -80,7 +81,9 @@ def export_mnn_int8(
         mnn, pb, params = written = [Path(folder) / path.name for path in finals]
         pb.write_bytes(content)
         convert(ConverterCommand(pb, mnn))
-        parts = find_parts(view, frozen.layers, read_mnn_model(mnn).layers)
+        converted = read_mnn_model(mnn)
+        check_outputs_kept(view.graph, simulated.outputs, converted.tensors)
+        parts = find_parts(view, frozen.layers, converted.layers)
         identity = identity_of(content, int8_params(parts, "").encode())
         params.write_text(int8_params(parts, identity))
         convert(ConverterCommand(pb, mnn, params))
