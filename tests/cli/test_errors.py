@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,22 @@ def test_a_defect_is_one_line_and_exit_code_3(
     assert outcome.exit_code == 3
     assert "ZeroDivisionError: nobody expected this" in outcome.stderr
     assert len(outcome.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["plugins"], ["plugins", "--json"]], ids=" ".join)
+def test_output_that_finds_no_room_is_no_defect(arguments: list[str]) -> None:
+    """A full disk behind `>`: exit code 2 and the system's reason, without a second message."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "from graphquant_cli.main import main; main()", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: cannot write the output: No space left on device\n"
 
 
 def test_an_interrupt_is_no_check_that_failed(

@@ -88,12 +88,16 @@ def test_the_command_starts_without_the_packages_that_train() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "shown"), [("raise ImportError('no such wheel')", True), ("", False)]
+    ("code", "shown"),
+    [("raise ImportError('no such wheel')", True), ("raise KeyboardInterrupt", False), ("", False)],
 )
 def test_what_tensorflow_writes_at_its_import_is_shown_when_that_fails(
     tmp_path: Path, code: str, shown: bool
 ) -> None:
-    """Its libraries write to the file descriptor; the log level doesn't reach all of it."""
+    """Its libraries write to the file descriptor; the log level doesn't reach all of it.
+
+    Ctrl-C is no failure.
+    """
     (tmp_path / "tensorflow.py").write_text(f"import os\nos.write(2, b'a notice')\n{code}\n")
     script = """
 from graphquant_cli.tensorflow_import import keep_start_up_quiet
@@ -102,6 +106,8 @@ try:
     import tensorflow
 except ImportError as error:
     print(error)
+except KeyboardInterrupt:
+    pass
 import os
 os.write(2, b" and later lines")
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from graphquant_core.exceptions import GraphQuantError
 from graphquant_core.registry import Registry, load_registry
 
 _DEBUG = "--debug"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def build_app(registry: Registry) -> typer.Typer:
@@ -54,6 +56,9 @@ def main() -> None:
     except Exception as error:
         if _DEBUG in sys.argv[1:]:
             raise
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            print_error(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+            raise SystemExit(ERROR) from None
         print_error(
             f"unexpected {type(error).__name__}: {error} (a defect of graphquant or of a plugin; "
             f"graphquant {_DEBUG} ... shows where)"

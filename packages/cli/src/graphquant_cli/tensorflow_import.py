@@ -49,7 +49,7 @@ class _QuietImport(MetaPathFinder):
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """What libraries write to the file descriptor is shown only when something goes wrong."""
+    """What libraries write to the file descriptor is shown only when there is an error."""
     try:
         shown = os.dup(2)
     except OSError:  # the process has none
@@ -59,7 +59,7 @@ def _held_back_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             stderr.write(held.read())
             raise
