@@ -28,7 +28,7 @@ from graphquant_export.node_def import const_node
 from graphquant_wq.graph.folded_factor import folded_factor
 from graphquant_wq.graph.records import QuantizedWeight
 from graphquant_wq.graph.start import has_pruned_zeros
-from graphquant_wq.mse_range import clip_to_best
+from graphquant_wq.mse_range import fit_to_best
 from graphquant_wq.settings import LayerSettings, Settings, checked_settings
 from graphquant_wq.weak_groups import warn_of_weak_groups
 
@@ -170,7 +170,7 @@ def _on_grid(
     settings: LayerSettings,
 ) -> Float32Array:
     """`value` on the grid of least squared error; its ends are reached, so MNN finds it again."""
-    rows = clip_to_best(weight.folded_rows(value, factor), settings.grid)
+    rows = fit_to_best(weight.folded_rows(value, factor), settings.grid)
     stored = mnn_quantize(rows, settings.bits, settings.asymmetric)
     return weight.unfolded(stored.values(), factor)
 

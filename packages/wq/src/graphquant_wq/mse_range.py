@@ -10,29 +10,46 @@ from graphquant_core.grid import Grid
 Float32Array = npt.NDArray[np.float32]
 Range = tuple[Float32Array, Float32Array]
 
-_LONGEST_GROUP = 1024
-"""Weights of a group that the search looks at; more don't move the result."""
+_LONGEST_GROUP, _EXTREMES = 1024, 128
+"""Weights of a group that the search looks at, and how many of them are its lowest and highest."""
 
-_SMALLEST_FRACTION = {2: 0.2, 3: 0.35, 4: 0.5}
-"""Smallest part of the range worth trying, by bits; more bits clip less."""
+_SMALLEST_FRACTION = 0.1
+"""Smallest part of a group's range that is tried."""
 
-_FRACTIONS = 12
+_FRACTIONS = 8
+_HALVINGS = 4
 _REFINEMENTS = 3
 
+_ROUNDS_TO_END = 0.499
+"""Steps that a group may end short of an end of its range: its last weight still rounds there."""
 
-def clip_to_best(rows: Float32Array, grid: Grid) -> Float32Array:
-    """`rows`, one group a row, clipped to `best_range`; float32 ``[G, n]``."""
+
+def fit_to_best(rows: Float32Array, grid: Grid) -> Float32Array:
+    """`rows`, one group a row, whose ends are those of `best_range`; float32 ``[G, n]``.
+
+    What lies beyond an end is clipped to it. Where none does, the weight next to it, which rounds
+    to it, is moved there.
+    """
     low, high = best_range(rows, grid)
-    return np.clip(rows, low[:, None], high[:, None])
+    fitted = np.clip(rows, low[:, None], high[:, None])
+    groups = np.arange(len(rows))
+    if grid.narrow:
+        largest = np.abs(fitted).argmax(axis=1)
+        fitted[groups, largest] = np.copysign(high, fitted[groups, largest])
+    else:
+        fitted[groups, fitted.argmin(axis=1)] = low
+        fitted[groups, fitted.argmax(axis=1)] = high
+    return fitted
 
 
 def best_range(rows: Float32Array, grid: Grid) -> Range:
-    """(lo, hi) within each row's [min, max] whose grid has about the least squared error.
+    """(lo, hi) of each row whose grid has about the least squared error.
 
     A narrow grid is symmetric, lo = -hi; a full one puts its codes evenly from lo to hi, wherever
-    zero is. Several fractions of the row's range are tried; the best is refined by alternating
-    between the codes and the least-squares fit w ≈ a + b * code. The error is never above that
-    of the row's own range.
+    zero is. Several fractions of the row's range are tried; from the best, the ends are moved by
+    steps that are halved, and the result is refined by alternating between the codes and the
+    least-squares fit w ≈ a + b * code. The error is never above that of the row's own range. An
+    end may lie beyond the row's by less than half a step, so that a weight rounds to it.
 
     Args:
         rows: float32 ``[G, n]``, one group a row.
@@ -41,26 +58,90 @@ def best_range(rows: Float32Array, grid: Grid) -> Range:
     Returns:
         float32 ``[G]`` each.
     """
-    sample = _sample(rows)
-    best = _whole_range(sample, grid)
-    least = _error(sample, *best, grid)
-    limits = best
-    for fraction in np.linspace(1, _SMALLEST_FRACTION.get(grid.bits, 0.6), _FRACTIONS)[1:]:
-        best, least = _keep_better(sample, best, least, _shrunk(limits, fraction), grid)
-    for _ in range(_REFINEMENTS):
-        refined = _refined(sample, *best, grid)
-        refined = (np.maximum(refined[0], limits[0]), np.minimum(refined[1], limits[1]))
-        best, least = _keep_better(sample, best, least, refined, grid)
-    return best
+    search = _Search(rows, grid)
+    levels = np.float32(grid.levels)
+    widest = levels / (levels - 2 * np.float32(_ROUNDS_TO_END))
+    for fraction in np.geomspace(widest, _SMALLEST_FRACTION, _FRACTIONS, dtype=np.float32):
+        search.try_range(_shrunk(search.whole, fraction))
+    search.refine()
+    step = (search.high - search.low) / 2
+    moves = ((-1, 1), (1, -1)) if grid.narrow else ((-1, 0), (1, 0), (0, -1), (0, 1))
+    for _ in range(_HALVINGS):
+        step = step / 2
+        for down, up in moves:
+            search.try_range((search.low + down * step, search.high + up * step))
+    for _ in range(_REFINEMENTS - 1):
+        search.refine()
+    return search.low, search.high
 
 
-def _sample(rows: Float32Array) -> Float32Array:
-    """At most 1024 columns of sorted `rows`, the first and the last among them."""
+class _Search:
+    """The best ranges so far of `rows`, from their whole ranges on."""
+
+    def __init__(self, rows: Float32Array, grid: Grid) -> None:
+        self._rows, self._counts = _sample(rows)
+        self._grid = grid
+        self.whole = self.low, self.high = _whole_range(rows, grid)
+        self._least = self._error(self.low, self.high)
+
+    def refine(self) -> None:
+        """Try the least-squares fit to the codes that the best ranges give."""
+        rows, counts, grid = self._rows, self._counts, self._grid
+        codes, _ = _steps(rows, self.low, self.high, grid)
+        if grid.narrow:
+            codes -= np.float32(grid.levels // 2)
+            power, product = np.square(codes) @ counts, (codes * rows) @ counts
+            scale = product / np.where(power > 0, power, np.float32(1))
+            largest = scale * np.float32(grid.maximum)
+            self.try_range((-largest, largest))
+            return
+        total = counts.sum()
+        mean = codes @ counts / total
+        codes -= mean[:, None]
+        power, product = np.square(codes) @ counts, (codes * rows) @ counts
+        step = product / np.where(power > 0, power, np.float32(1))
+        low = rows @ counts / total - step * mean
+        self.try_range((low, low + step * np.float32(grid.levels)))
+
+    def try_range(self, tried: Range) -> None:
+        """Keep `tried` in those rows whose error is less, and whose weights reach both ends."""
+        low, high = tried
+        reach = (high - low) * np.float32(_ROUNDS_TO_END / self._grid.levels)
+        fits = (low < high) & (low + reach >= self.whole[0]) & (high - reach <= self.whole[1])
+        low, high = np.where(fits, low, self.low), np.where(fits, high, self.high)
+        error = self._error(low, high)
+        better = error < self._least
+        self.low = np.where(better, low, self.low)
+        self.high = np.where(better, high, self.high)
+        self._least = np.minimum(error, self._least)
+
+    def _error(self, low: Float32Array, high: Float32Array) -> Float32Array:
+        """Squared error of each row on the grid from `low` to `high`, ``[G]``."""
+        codes, step = _steps(self._rows, low, high, self._grid)
+        codes *= step[:, None]
+        codes += low[:, None]
+        codes -= self._rows
+        error: Float32Array = np.square(codes, out=codes) @ self._counts
+        return error
+
+
+def _sample(rows: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """At most 1024 columns of sorted `rows`, and how many weights each stands for, ``[n]``.
+
+    The extremes, which few weights are clipped to, stand for themselves; each of the others is in
+    the middle of as many.
+    """
     size = rows.shape[1]
     if size <= _LONGEST_GROUP:
-        return rows
-    chosen = np.unique(np.linspace(0, size - 1, _LONGEST_GROUP).astype(int))
-    return np.sort(rows, axis=1)[:, chosen]
+        return rows, np.ones(size, np.float32)
+    between = _LONGEST_GROUP - 2 * _EXTREMES
+    share = (size - 2 * _EXTREMES) / between
+    middles = (_EXTREMES + (np.arange(between) + 0.5) * share).astype(int)
+    ends = np.arange(_EXTREMES)
+    chosen = np.concatenate([ends, middles, size - 1 - ends])
+    counts = np.ones(_LONGEST_GROUP, np.float32)
+    counts[_EXTREMES:-_EXTREMES] = share
+    return np.sort(rows, axis=1)[:, chosen], counts
 
 
 def _whole_range(rows: Float32Array, grid: Grid) -> Range:
@@ -83,43 +164,3 @@ def _steps(rows: Float32Array, low: Float32Array, high: Float32Array, grid: Grid
     scaled /= divisor[:, None]
     np.rint(scaled, out=scaled)
     return np.clip(scaled, 0, grid.levels, out=scaled), step
-
-
-def _error(rows: Float32Array, low: Float32Array, high: Float32Array, grid: Grid) -> Float32Array:
-    """Squared error of each row on the grid from `low` to `high`, ``[G]``."""
-    codes, step = _steps(rows, low, high, grid)
-    codes *= step[:, None]
-    codes += low[:, None]
-    codes -= rows
-    error: Float32Array = np.einsum("gn,gn->g", codes, codes)
-    return error
-
-
-def _refined(rows: Float32Array, low: Float32Array, high: Float32Array, grid: Grid) -> Range:
-    """The least-squares fit of each row to the codes that it has now."""
-    codes, _ = _steps(rows, low, high, grid)
-    if grid.narrow:
-        codes -= np.float32(grid.levels // 2)
-        power = np.einsum("gn,gn->g", codes, codes)
-        product = np.einsum("gn,gn->g", codes, rows)
-        largest = product / np.where(power > 0, power, 1) * np.float32(grid.maximum)
-        largest = np.where(largest > 0, largest, high)
-        return -largest, largest
-    mean = codes.mean(axis=1, keepdims=True)
-    centred = codes - mean
-    power = np.einsum("gn,gn->g", centred, centred)
-    product = np.einsum("gn,gn->g", centred, rows)
-    step = product / np.where(power > 0, power, 1)
-    base = rows.mean(axis=1) - step * mean[:, 0]
-    good = step > 0
-    fitted = base + step * np.float32(grid.levels)
-    return np.where(good, base, low), np.where(good, fitted, high)
-
-
-def _keep_better(
-    rows: Float32Array, best: Range, least: Float32Array, tried: Range, grid: Grid
-) -> tuple[Range, Float32Array]:
-    error = _error(rows, *tried, grid)
-    better = error < least
-    kept = (np.where(better, tried[0], best[0]), np.where(better, tried[1], best[1]))
-    return kept, np.minimum(error, least)
