@@ -32,6 +32,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     name: {"strategy": name} for name in ("max_abs", "live_range", "learned_scale")
 }
 SMALL_GROUPS = {"strategy": "live_range", "layer_bits": {"conv1/*": 8, "conv3/*": 8}}
+DAMPENED = {"strategy": "live_range", "dampened": True}
 TITLE = (
     f"Digits for MNN, mean of {len(SEEDS)} seeds: float for {EPOCHS} epochs, "
     f"then {FINE_TUNING_EPOCHS} quantised"
@@ -48,6 +49,7 @@ def measure(rate: str = "constant") -> list[Row]:
         for bits in BITS:
             sides = dict(STRATEGIES)
             if bits == min(BITS):
+                sides["live_range, dampened"] = DAMPENED
                 sides["live_range, groups of 9 at 8 bits"] = SMALL_GROUPS
             for name, options in sides.items():
                 found = fine_tuned(task, SEEDS, bits, options)

@@ -49,10 +49,18 @@ class Network:
         task: The task.
         training: Whether batch norm takes the statistics of the batch.
         bits: Bits of the weights; ``None`` leaves them float.
+        dampened: Whether `dampening_loss` is added, by a share that grows to 0.1.
         options: Further arguments of `WeightQuantizer`.
     """
 
-    def __init__(self, task: Task, training: bool, bits: int | None = None, **options: Any):
+    def __init__(
+        self,
+        task: Task,
+        training: bool,
+        bits: int | None = None,
+        dampened: bool = False,
+        **options: Any,
+    ):
         self.task = task
         self.graph = tf.Graph()
         with self.graph.as_default():
@@ -71,7 +79,12 @@ class Network:
             self.saver = tf.train.Saver(max_to_keep=None)
             if training:
                 self.rate = tf.placeholder(tf.float32, [])
+                self.done = tf.placeholder(tf.float32, [])
                 loss = tf.losses.get_total_loss()
+                if dampened:
+                    loss += (
+                        0.05 * (1 - tf.cos(math.pi * self.done)) * self.quantizer.dampening_loss()
+                    )
                 with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
                     self.step = tf.train.AdamOptimizer(self.rate).minimize(loss)
             self.initializer = tf.global_variables_initializer()
@@ -92,7 +105,8 @@ class Network:
         steps = epochs * (len(self.task.data().train_images) // BATCH)
         batches = (feed for _ in range(epochs) for feed in self._epoch(random))
         for number, feed in enumerate(batches):
-            self.session.run(self.step, {**feed, self.rate: self.task.rate(number / steps)})
+            done = number / steps
+            self.session.run(self.step, {**feed, self.rate: self.task.rate(done), self.done: done})
             if self.quantizer is not None:
                 self.quantizer.update(self.session)
 

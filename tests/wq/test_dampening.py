@@ -62,7 +62,7 @@ def test_alone_it_brings_the_weights_onto_the_grid_that_they_are_next_to() -> No
     with graph.as_default():
         step = v1.train.GradientDescentOptimizer(0.25).minimize(loss)
         initializer = v1.global_variables_initializer()
-    weights, on_grid = _weights(quantizer)
+    _, on_grid = _weights(quantizer)
     with v1.Session(graph=graph) as session:
         session.run(initializer)
         quantizer.init(session)
