@@ -17,6 +17,7 @@ from graphquant_core.exceptions import ConfigError, FileWriteError, RangeError
 from graphquant_core.runtime import LayerExecution
 from graphquant_export.ascend import export_ascend
 from graphquant_export.report import render_page, write_report
+from graphquant_export.report.histogram import Counting
 from graphquant_export.verify import verify
 
 HOSTILE = '<script>alert("x")</script>&lt;\'"\x00'
@@ -237,3 +238,17 @@ def test_nothing_is_written_after_an_error(written, image, tmp_path):
         write_report(tmp_path / "other.html", verification, source, feeds)
     assert not (tmp_path / "other.html").exists()
     assert not list(Path(tmp_path).glob(".graphquant-*"))
+
+
+def test_infinite_values_are_clipped_and_in_no_bin():
+    """A mask of -infinity counts among what is clipped; the range is that of the finite values."""
+    counting = Counting(-1.0, 1.0, 0.1)
+    batches = [np.array([0.5, -np.inf, 2.0]), np.array([np.inf, -0.5])]
+    for batch in batches:
+        counting.see(batch)
+    for batch in batches:
+        counting.count(batch)
+    found = counting.result()
+    assert (found.smallest, found.largest) == (-0.5, 2.0)
+    assert sum(found.counts) == 3
+    assert found.clipped == 3 / 5

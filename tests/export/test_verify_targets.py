@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import numpy as np
 import pytest
@@ -97,6 +99,32 @@ def test_weights_alone_are_compared_with_the_frozen_graph(tmp_path):
     }
     page, _ = write_report(tmp_path / "m.html", found, artifact.source, feeds)
     assert "int3 weights" in page.read_text()
+
+
+def test_a_report_of_weights_alone_shows_the_layers_that_the_parameters_name(tmp_path):
+    """A layer that was skipped is float in the report, and a transposed matrix is quantised."""
+    pytest.importorskip("MNN")
+    random = np.random.default_rng(0)
+    codes = random.integers(-3, 4, (3, 8, 8)).astype(np.float32)
+    codes[:, 0] = codes[:, :, 0] = 3
+    with tf.Graph().as_default() as graph:
+        y = tf.matmul(v1.placeholder(tf.float32, [None, 8], "x"), codes[0], name="first")
+        y = tf.matmul(tf.nn.relu(y), codes[1], name="skipped")
+        y = tf.matmul(tf.nn.relu(y), codes[2], transpose_b=True, name="transposed")
+        tf.identity(y, name="y")
+    names = ("first", "transposed")
+    params = [LayerParams(f"{name}__matmul_converted", 3, False) for name in names]
+    exporter = load_registry().exporter("mnn")
+    artifact = exporter.export(graph.as_graph_def(), ["y"], params, tmp_path / "m")
+    feeds = {"x": random.normal(size=(12, 8)).astype(np.float32)}
+    found = verify(artifact, feeds, layers=True)
+    _, data = write_report(tmp_path / "m.html", found, artifact.source, feeds)
+    content = json.loads(data.read_text())
+    decisions = {row["name"]: row["decision"] for row in content["plan"]}
+    assert decisions == {"first": "quantise", "skipped": "float", "transposed": "quantise"}
+    assert [row["name"] for row in content["layers"]] == list(names)
+    executions = [row["targets"]["mnn"]["execution"] for row in content["layers"]]
+    assert executions == ["int3 weights"] * 2
 
 
 def exported(target, graph, feeds, tmp_path):

@@ -24,9 +24,6 @@ INT32 = schema.TensorType.INT32
 FLOAT32 = schema.TensorType.FLOAT32
 OPERATOR = schema.BuiltinOperator
 
-Form = tuple[TensorGrid, ...] | None
-"""Grids that a value went through; the last one is its own. ``None`` stands for float."""
-
 
 def emit(
     graph: FloatGraph,

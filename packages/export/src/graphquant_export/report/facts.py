@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from graphquant_core.channels import per_channel_shape
 from graphquant_core.exporter import ExportSource
-from graphquant_core.graph import plan_graph
+from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_export.ascend import DeployedGraph, deploy_graph
 from graphquant_export.batches import Batch, make_batches
 from graphquant_export.frozen import GraphDefEditor, evaluate_constants, import_frozen
+from graphquant_export.mnn.layers import plan_for_mnn
+from graphquant_export.mnn.quantized_layers import checked_params, quantized_layers
 from graphquant_export.record import Record
 from graphquant_export.report.float_graph import float_graph
 from graphquant_export.report.histogram import Counting, Histogram
@@ -96,16 +100,18 @@ def find_facts(
 ) -> ModelFacts:
     """What there is to say of the model that `source` holds, observed on `feeds`.
 
-    Raises: as `graphquant_export.simulation.simulate`, and as `verify` for `feeds`.
+    Raises: as `graphquant_export.simulation.simulate`, or `quantized_layers` where only weights
+        are quantised, and as `verify` for `feeds`.
     """
     frozen = GraphDefEditor(source.model).graph_def(source.outputs)
     graph = import_frozen(frozen)
-    plan = plan_graph(graph)
     batches = make_batches(graph, feeds, batch_size)
     if isinstance(source.record, Record):
-        layers = _quantized_layers(source, batches)
+        plan, layers = plan_graph(graph), _quantized_layers(source, batches)
     else:
-        layers = _weights_alone(graph, plan)
+        view = GraphView(graph)
+        plan = plan_for_mnn(graph, view=view)
+        layers = _weights_alone(graph, quantized_layers(view, checked_params(source.record)))
     return ModelFacts(
         outputs=tuple(source.outputs),
         size=frozen.ByteSize(),
@@ -196,8 +202,8 @@ def _histogram(values: Array, clip: float, step: float) -> Histogram:
     return counting.result()
 
 
-def _weights_alone(graph: Any, plan: Plan) -> tuple[LayerFacts, ...]:
-    layers = [layer for layer in plan.layers if layer.weight_port is not None]
+def _weights_alone(graph: tf.Graph, layers: Iterable[Layer]) -> tuple[LayerFacts, ...]:
+    layers = [layer for layer in layers if layer.weight_port is not None]
     tensors = [
         graph.get_operation_by_name(layer.name).inputs[layer.weight_port] for layer in layers
     ]

@@ -52,16 +52,19 @@ class Counting:
         self._step = step
         self._smallest, self._largest = np.inf, -np.inf
         self._counts = np.zeros(BINS, np.int64)
-        self._clipped = 0
+        self._clipped = self._values = 0
 
     def see(self, values: Array) -> None:
         """Takes `values` into the range of the bins."""
-        self._smallest = min(self._smallest, float(values.min()))
-        self._largest = max(self._largest, float(values.max()))
+        finite = values[np.isfinite(values)]
+        self._smallest = min(self._smallest, float(finite.min(initial=np.inf)))
+        self._largest = max(self._largest, float(finite.max(initial=-np.inf)))
 
     def count(self, values: Array) -> None:
         """Counts `values`, which were seen before."""
-        self._counts += np.histogram(values, BINS, self._range())[0]
+        # A mask may be infinite: it is clipped, and has no bin.
+        self._counts += np.histogram(values[np.isfinite(values)], BINS, self._range())[0]
+        self._values += values.size
         low, high = self._clip
         outside = (values < low - self._step / 2) | (values > high + self._step / 2)
         self._clipped += int(np.count_nonzero(outside))
@@ -81,5 +84,5 @@ class Counting:
             largest=self._largest,
             clip_low=self._clip[0],
             clip_high=self._clip[1],
-            clipped=self._clipped / max(int(self._counts.sum()), 1),
+            clipped=self._clipped / max(self._values, 1),
         )
