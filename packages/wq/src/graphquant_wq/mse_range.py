@@ -64,11 +64,11 @@ def best_range(rows: Float32Array, grid: Grid) -> Range:
     for fraction in np.geomspace(widest, _SMALLEST_FRACTION, _FRACTIONS, dtype=np.float32):
         search.try_range(_shrunk(search.whole, fraction))
     search.refine()
-    step = (search.high - search.low) / 2
-    moves = ((-1, 1), (1, -1)) if grid.narrow else ((-1, 0), (1, 0), (0, -1), (0, 1))
+    step = (search.high - search.low) / np.float32(2)
+    moves = np.array([(-1, 1), (1, -1)] if grid.narrow else [(-1, 0), (1, 0), (0, -1), (0, 1)])
     for _ in range(_HALVINGS):
-        step = step / 2
-        for down, up in moves:
+        step = step / np.float32(2)
+        for down, up in moves.astype(np.float32):
             search.try_range((search.low + down * step, search.high + up * step))
     for _ in range(_REFINEMENTS - 1):
         search.refine()
@@ -90,16 +90,13 @@ class _Search:
         codes, _ = _steps(rows, self.low, self.high, grid)
         if grid.narrow:
             codes -= np.float32(grid.levels // 2)
-            power, product = np.square(codes) @ counts, (codes * rows) @ counts
-            scale = product / np.where(power > 0, power, np.float32(1))
-            largest = scale * np.float32(grid.maximum)
+            largest = _slope(codes, rows, counts) * np.float32(grid.maximum)
             self.try_range((-largest, largest))
             return
         total = counts.sum()
         mean = codes @ counts / total
         codes -= mean[:, None]
-        power, product = np.square(codes) @ counts, (codes * rows) @ counts
-        step = product / np.where(power > 0, power, np.float32(1))
+        step = _slope(codes, rows, counts)
         low = rows @ counts / total - step * mean
         self.try_range((low, low + step * np.float32(grid.levels)))
 
@@ -164,3 +161,9 @@ def _steps(rows: Float32Array, low: Float32Array, high: Float32Array, grid: Grid
     scaled /= divisor[:, None]
     np.rint(scaled, out=scaled)
     return np.clip(scaled, 0, grid.levels, out=scaled), step
+
+
+def _slope(codes: Float32Array, rows: Float32Array, counts: Float32Array) -> Float32Array:
+    """The s of the least-squares fit w ≈ s * code in each row, ``[G]``; zero if all codes are."""
+    power, product = np.square(codes) @ counts, (codes * rows) @ counts
+    return np.divide(product, power, out=np.zeros_like(product), where=power > 0)
