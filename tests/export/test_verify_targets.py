@@ -101,6 +101,33 @@ def test_weights_alone_are_compared_with_the_frozen_graph(tmp_path):
     assert "int3 weights" in page.read_text()
 
 
+@pytest.mark.parametrize("target", sorted(WHEELS))
+@pytest.mark.parametrize("activation", [tf.nn.relu, tf.nn.relu6, tf.identity])
+def test_a_batch_norm_that_a_target_folds_is_part_of_the_layers_result(
+    target, activation, tmp_path
+):
+    """With weights alone the frozen graph still has it: each layer is the same in the runtime."""
+    pytest.importorskip(WHEELS[target])
+    random = np.random.default_rng(0)
+    codes = random.integers(-3, 4, (2, 3, 3, 8, 8)).astype(np.float32)
+    codes[:, 0, 0, 0] = 3
+    with tf.Graph().as_default() as graph:
+        y = v1.placeholder(tf.float32, [None, 6, 6, 8], "x")
+        for name, weight in zip(("first", "second"), codes / 4, strict=True):
+            y = tf.nn.conv2d(y, weight, 1, "SAME", name=name)
+            norm = [random.uniform(0.5, 1.5, 8).astype(np.float32) for _ in range(4)]
+            y = activation(v1.nn.fused_batch_norm(y, *norm, is_training=False)[0])
+        tf.reduce_mean(y, [1, 2], name="y")
+    params = [LayerParams(name, 3, False) for name in ("first", "second")]
+    exporter = load_registry().exporter(target)
+    artifact = exporter.export(graph.as_graph_def(), ["y"], params, tmp_path / "m")
+    feeds = {"x": random.normal(size=(12, 6, 6, 8)).astype(np.float32)}
+    found = verify(artifact, feeds, layers=True)
+    assert found.problems() == ()
+    assert [layer.layer for layer in found.layers] == ["first", "second"]
+    assert all(layer.own.mean < 1e-3 for layer in found.layers)
+
+
 def test_a_report_of_weights_alone_shows_the_layers_that_the_parameters_name(tmp_path):
     """A layer that was skipped is float in the report, and a transposed matrix is quantised."""
     pytest.importorskip("MNN")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
-from graphquant_core.graph import GraphView, following_activation
+from graphquant_core.graph import GraphView, affine_tail, following_activation
 from graphquant_core.layer import Layer
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
@@ -184,10 +184,23 @@ class MnnRuntime:
             return layer.joined
         row = next((row for row in self._plan.layers if row.name == layer.node), None)
         if row is not None:
-            return str(op_with_activation(self._view, row).name)
+            shown = (name for name in self._names_of_result(row) if name in self._model.tensors)
+            return next(shown, str(op_with_activation(self._view, row).name))
         merged = following_activation(self._view, self._op(layer.result).outputs[0])
         hidden = layer.result not in self._model.tensors and merged is not None
         return str(merged.name) if hidden and merged is not None else layer.result
+
+    def _names_of_result(self, layer: Layer) -> Iterator[str]:
+        """Names of the ops that MNN may merge into `layer`: it calls the result after the last."""
+        yield str(op_with_activation(self._view, layer).name)
+        tensor = self._op(layer.name).outputs[0]
+        axis, channels = layer.output_channel_axis, layer.output_channels or 0
+        for step in affine_tail(self._view, tensor, axis, channels):
+            tensor = step.output
+            yield str(tensor.op.name)
+        activation = following_activation(self._view, tensor)
+        if activation is not None:
+            yield str(activation.name)
 
     def _names(self, layer: Layer) -> tuple[str, ...]:
         return mnn_op_names(self._view, layer)
