@@ -113,10 +113,9 @@ def test_the_page_refers_to_nothing(written):
     assert (page.tags.count("script"), page.tags.count("style")) == (1, 1)
 
 
-def test_quantisation_noise_is_that_of_the_layers_beside_the_float_model(
-    written, run, image, trained
-):
-    """The SQNR of the last layer, from the two graphs run by TensorFlow alone."""
+@pytest.fixture
+def bare(trained):
+    """The frozen graph with Identity in the place of each rounding."""
     frozen, _ = trained
     bare = tf.compat.v1.GraphDef.FromString(frozen.SerializeToString())
     for node in bare.node:
@@ -125,6 +124,23 @@ def test_quantisation_noise_is_that_of_the_layers_beside_the_float_model(
             node.ClearField("attr")
             node.op, node.input[:] = "Identity", [source]
             node.attr["T"].type = tf.float32.as_datatype_enum
+    return bare
+
+
+def test_files_are_compared_with_the_float_model_without_quantisers(written, trained, bare):
+    """Its size is that of its weights and ops, not that of the fake quantisers beside them."""
+    frozen, _ = trained
+    weights = sum(len(node.attr["value"].tensor.tensor_content) for node in bare.node)
+    without = tf.compat.v1.graph_util.extract_sub_graph(bare, ["logits"])
+    found = written[3]["model"]["size"]
+    assert weights < found < without.ByteSize() < frozen.ByteSize()
+
+
+def test_quantisation_noise_is_that_of_the_layers_beside_the_float_model(
+    written, run, image, trained, bare
+):
+    """The SQNR of the last layer, from the two graphs run by TensorFlow alone."""
+    frozen, _ = trained
     (wanted,) = run(bare, ["logits"], {"image:0": image})
     (found,) = run(frozen, ["logits"], {"image:0": image})
     noise = 10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum())

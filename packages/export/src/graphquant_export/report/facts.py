@@ -21,7 +21,7 @@ from graphquant_export.frozen import GraphDefEditor, evaluate_constants, import_
 from graphquant_export.mnn.layers import plan_for_mnn
 from graphquant_export.mnn.quantized_layers import checked_params, quantized_layers
 from graphquant_export.record import Record
-from graphquant_export.report.float_graph import float_graph
+from graphquant_export.report.float_graph import FloatGraph, float_graph
 from graphquant_export.report.histogram import Counting, Histogram
 from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, simulate
 from graphquant_export.verify.comparison import Comparing
@@ -82,7 +82,7 @@ class ModelFacts:
 
     Attributes:
         outputs: Names of the ops that are its outputs.
-        size: Bytes of the frozen graph.
+        size: Bytes of the frozen graph without its fake quantisers.
         samples: Samples that the values were observed on.
         plan: Every op that a layer handler knows.
         layers: The quantised layers in the order of the graph.
@@ -106,25 +106,30 @@ def find_facts(
     frozen = GraphDefEditor(source.model).graph_def(source.outputs)
     graph = import_frozen(frozen)
     batches = make_batches(graph, feeds, batch_size)
+    without = frozen
     if isinstance(source.record, Record):
-        plan, layers = plan_graph(graph), _quantized_layers(source, batches)
+        deployed = deploy_graph(source.model, source.outputs, source.record)
+        exact = float_graph(source.model, source.outputs, deployed)
+        plan, layers = plan_graph(graph), _quantized_layers(source, deployed, exact, batches)
+        without = exact.graph_def
     else:
         view = GraphView(graph)
         plan = plan_for_mnn(graph, view=view)
         layers = _weights_alone(graph, quantized_layers(view, checked_params(source.record)))
     return ModelFacts(
         outputs=tuple(source.outputs),
-        size=frozen.ByteSize(),
+        size=without.ByteSize(),
         samples=sum(batch.size for batch in batches),
         plan=plan,
         layers=layers,
     )
 
 
-def _quantized_layers(source: ExportSource, batches: list[Batch]) -> tuple[LayerFacts, ...]:
+def _quantized_layers(
+    source: ExportSource, deployed: DeployedGraph, exact: FloatGraph, batches: list[Batch]
+) -> tuple[LayerFacts, ...]:
     simulated = simulate(source.model, source.outputs, source.record)
-    deployed = deploy_graph(source.model, source.outputs, source.record)
-    sqnr = _noise(source, simulated, deployed, batches)
+    sqnr = _noise(simulated, exact, batches)
     activations = _activations(source, simulated, deployed, batches)
     return tuple(
         LayerFacts(
@@ -162,10 +167,9 @@ def _activations(
 
 
 def _noise(
-    source: ExportSource, simulated: SimulatedGraph, deployed: DeployedGraph, batches: list[Batch]
+    simulated: SimulatedGraph, exact: FloatGraph, batches: list[Batch]
 ) -> dict[str, float | None]:
     """SQNR of each layer's result in the simulation beside the float model's."""
-    exact = float_graph(source.model, source.outputs, deployed)
     runners = GraphRunner(exact.graph_def), GraphRunner(simulated.graph_def)
     compared = {layer.name: Comparing(layer.name, None) for layer in simulated.layers}
     for batch in batches:
