@@ -106,6 +106,8 @@ def test_unreadable_files_name_the_argument(tmp_path: Path) -> None:
         read_bytes(tmp_path / "missing.pb", "pb_model")
     with pytest.raises(ModelFileError, match=r"pb_model .*Is a directory"):
         read_bytes(tmp_path, "pb_model")
+    with pytest.raises(ModelFileError, match=r"^pb_model \(dict\) must be a path$"):
+        read_bytes({"a whole": "graph"}, "pb_model")  # type: ignore[arg-type]
     for path in ("a\0b", None, 0):
         with pytest.raises(ModelFileError, match="pb_model"):
             read_bytes(path, "pb_model")  # type: ignore[arg-type]

@@ -11,8 +11,14 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core import load_registry
-from graphquant_core.exceptions import EmptyRecordError, FileWriteError, RecordError
+from graphquant_core.exceptions import (
+    ConfigError,
+    EmptyRecordError,
+    FileWriteError,
+    RecordError,
+)
 from graphquant_export import Record
+from graphquant_export.inputs import LoadedModel
 from graphquant_export.post_training import quantize_post_training
 
 WHEELS = {"ascend": "tensorflow", "mnn": "MNN", "onnx": "tf2onnx", "litert": "tensorflow"}
@@ -55,6 +61,15 @@ def test_a_record_without_layers_is_refused(
     """A float model is not passed off as a quantised one."""
     with pytest.raises(EmptyRecordError, match="holds no layer"):
         exporter.export(model[0], ["y"], Record({}), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_is_no_model(exporter: Any, model: tuple[Any, Record], tmp_path: Path) -> None:
+    """Exporters and quantisers take a GraphDef; the error says where it comes from."""
+    with pytest.raises(ConfigError, match=r"model \(str\) must be a GraphDef.*load_model"):
+        exporter.export("frozen.pb", ["y"], model[1], tmp_path / "model")
+    with pytest.raises(ConfigError, match=r"model \(LoadedModel\) must be a GraphDef"):
+        quantize_post_training(LoadedModel(model[0], ("x",), ("y",)), ["y"], {})  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import graphquant_qat as amct
-from graphquant_core.exceptions import ModelFileError
+from graphquant_core.exceptions import ConfigError, ModelFileError
 
 v1 = tf.compat.v1
 
@@ -128,3 +128,17 @@ def test_only_a_record_that_holds_something_is_overwritten_with_a_warning(
     (tmp_path / "record.txt").write_text("record { }")
     rewritten(network, tmp_path)
     assert [line for line in caplog.messages if "record_file" in line and "overwritten" in line]
+
+
+def test_arguments_in_the_wrong_order_are_named(
+    network: Callable[[bool], Any], tmp_path: Path
+) -> None:
+    """A path is no session, and a session no path; a Path is as good as its text."""
+    checkpoint, _ = float_checkpoint(network, tmp_path)
+    net, _ = rewritten(network, tmp_path)
+    with net.graph.as_default(), v1.Session() as session:
+        with pytest.raises(ConfigError, match=r"session \(str\) must be a session"):
+            amct.restore_float_checkpoint(checkpoint, session)
+        with pytest.raises(ModelFileError, match=r"checkpoint \(NoneType\) must be a path"):
+            amct.restore_float_checkpoint(session, None)
+        assert amct.restore_float_checkpoint(session, Path(checkpoint))

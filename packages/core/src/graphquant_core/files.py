@@ -80,6 +80,8 @@ def read_bytes(path: str | os.PathLike[str], argument: str, limit: int = MAX_FIL
         ModelFileError: the file is missing, a directory, a device, too large or unreadable; names
             `argument`.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ModelFileError(f"{argument} ({type(path).__name__}) must be a path")
     try:
         with open(Path(path), "rb") as file:
             status = os.fstat(file.fileno())
@@ -88,7 +90,7 @@ def read_bytes(path: str | os.PathLike[str], argument: str, limit: int = MAX_FIL
             if status.st_size > limit:
                 raise OSError(f"it has {status.st_size} bytes, {limit} are allowed")
             return file.read()
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise ModelFileError(f"{argument} ({path}) cannot be read: {_reason(error)}") from error
 
 

@@ -221,7 +221,7 @@ class WeightQuantizer:
         except tf.errors.FailedPreconditionError as error:
             raise GraphStateError(
                 "WeightQuantizer.init(sess) needs the weights: initialise or restore the "
-                f"variables first ({error.message})"
+                f"variables first ({' '.join(error.message.split())})"
             ) from error
 
     def _zero_keeper(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import tensorflow as tf
 
-from graphquant_core.exceptions import ModelFileError
+from graphquant_core.exceptions import ConfigError, ModelFileError
 
 logger = logging.getLogger(__name__)
 v1 = tf.compat.v1
 
 
-def restore_float_checkpoint(session: tf.compat.v1.Session, checkpoint: str) -> list[tf.Variable]:
+def restore_float_checkpoint(
+    session: tf.compat.v1.Session, checkpoint: str | os.PathLike[str]
+) -> list[tf.Variable]:
     """Restore every variable that `checkpoint` holds, and initialise the others.
 
     A plain Saver refuses a float checkpoint on a rewritten graph, because the ranges aren't in
@@ -27,9 +30,12 @@ def restore_float_checkpoint(session: tf.compat.v1.Session, checkpoint: str) -> 
         The variables that were initialised, because the checkpoint doesn't hold them.
 
     Raises:
+        ConfigError: `session` is none.
         ModelFileError: There is no checkpoint there, it shares no variable with the graph, or a
             shape differs. Nothing is restored then.
     """
+    if not hasattr(session, "run") or not hasattr(session, "graph"):
+        raise ConfigError(f"session ({type(session).__name__}) must be a session")
     known = _variables_in(checkpoint)
     with session.graph.as_default():
         variables = v1.global_variables()
@@ -49,17 +55,19 @@ def restore_float_checkpoint(session: tf.compat.v1.Session, checkpoint: str) -> 
                 )
         # A group of them would change ops that this session may have run already.
         session.run([variable.initializer for variable in missing])
-        v1.train.Saver(found).restore(session, checkpoint)
+        v1.train.Saver(found).restore(session, os.fspath(checkpoint))
     for variable in missing:
         logger.info('variable "%s" is not in the checkpoint and starts afresh', variable.op.name)
     return missing
 
 
-def _variables_in(checkpoint: str) -> dict[str, list[int]]:
+def _variables_in(checkpoint: str | os.PathLike[str]) -> dict[str, list[int]]:
     """Shape of each variable in the checkpoint, by name."""
+    if not isinstance(checkpoint, (str, os.PathLike)):
+        raise ModelFileError(f"checkpoint ({type(checkpoint).__name__}) must be a path")
     try:
         shapes: dict[str, list[int]] = v1.train.load_checkpoint(
-            checkpoint
+            os.fspath(checkpoint)
         ).get_variable_to_shape_map()
     except (tf.errors.OpError, ValueError, TypeError) as error:
         raise ModelFileError(f'checkpoint ("{checkpoint}") cannot be read: {error}') from error

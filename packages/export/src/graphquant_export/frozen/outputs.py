@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from graphquant_core.exceptions import OutputNotFoundError
+from graphquant_core.exceptions import ConfigError, OutputNotFoundError
 from graphquant_core.suggestions import closest
 
 _OUTPUT_INDEX = re.compile(r":\d+$")
@@ -17,9 +17,15 @@ def check_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> t
     """Names of the ops that `outputs` name (``"op"`` or ``"op:0"``), each once, in their order.
 
     Raises:
+        ConfigError: `graph_def`, which callers call `model`, is no GraphDef.
         OutputNotFoundError: `outputs` is no list of names, is empty, or names no op of the graph,
             or another output of one than the first (``"op:1"``).
     """
+    if not isinstance(graph_def, tf.compat.v1.GraphDef):
+        raise ConfigError(
+            f"model ({type(graph_def).__name__}) must be a GraphDef; that of a file is "
+            "graphquant_export.inputs.load_model(path).graph_def"
+        )
     if not isinstance(outputs, (list, tuple)) or not all(isinstance(n, str) for n in outputs):
         raise OutputNotFoundError(f"outputs ({outputs!r}) must be a list of op names")
     if not outputs:
