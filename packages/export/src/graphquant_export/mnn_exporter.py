@@ -49,7 +49,8 @@ class MnnExporter:
     def runtime(self, artifact: MnnArtifact | MnnInt8Artifact) -> MnnRuntime:
         """MNN's runtime, in a process of its own for each run."""
         from graphquant_export.mnn.int8.artifact import MnnInt8Artifact
-        from graphquant_export.mnn.mnn_runtime import MnnRuntime, RuntimeLayer
+        from graphquant_export.mnn.layer_results import RuntimeLayer
+        from graphquant_export.mnn.mnn_runtime import MnnRuntime
 
         if isinstance(artifact, MnnInt8Artifact):
             members = Counter(layer.simulated.result for layer in artifact.planned)

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
-from graphquant_core.graph import GraphView, affine_tail, following_activation
+from graphquant_core.graph import GraphView
 from graphquant_core.layer import Layer
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
 from graphquant_export.feeds import checked_feeds, default_feeds
 from graphquant_export.frozen import import_frozen, load_graph_def, tensor_name
+from graphquant_export.mnn.layer_results import LayerResults, RuntimeLayer
 from graphquant_export.mnn.layers import plan_for_mnn
-from graphquant_export.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
-from graphquant_export.mnn.op_names import mnn_op_names, op_with_activation
+from graphquant_export.mnn.model_file import MnnLayer, read_mnn_model
+from graphquant_export.mnn.op_names import mnn_op_names
 from graphquant_export.mnn.outputs import mnn_output
 from graphquant_export.mnn.runtime import run_mnn_model
 from graphquant_export.mnn.wheel import mnn_version
 
 _MOVED_TYPES = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "Transpose"})
-
-
-@attrs.frozen
-class RuntimeLayer:
-    """A layer of the export.
-
-    Attributes:
-        name: Name of the layer in the record.
-        node: Name of its op in the graph that was converted.
-        result: Name of the op there that has its result when the .mnn file has no such layer.
-        reason: Why it isn't an int8 layer, or what else a reader should know.
-        joined: Name of the Concat there that joins its result with those of its group; ``None``
-            when it is in none.
-    """
-
-    name: str
-    node: str
-    result: str
-    reason: str | None = None
-    joined: str | None = None
 
 
 class MnnRuntime:
@@ -68,6 +48,7 @@ class MnnRuntime:
         self._graph = import_frozen(load_graph_def(frozen_path, "frozen_path"))
         self._view = GraphView(self._graph)
         self._plan = plan_for_mnn(self._graph, view=self._view)
+        self._results = LayerResults(self._view, self._plan, self._model, self._layers)
         self._defaults = default_feeds(self._graph)
 
     def run(
@@ -86,7 +67,7 @@ class MnnRuntime:
 
     def output_step(self, output: str) -> float | None:
         """Step of the grid that `output` lies on; ``None`` when it is float."""
-        grids = self._result_grids()
+        grids = self._results.grids()
         op = self._op(output)
         while op.name not in grids and op.type in _MOVED_TYPES:
             op = op.inputs[0].op
@@ -100,24 +81,16 @@ class MnnRuntime:
 
         Raises: as `run`.
         """
-        grids = self._result_grids()
-        tensors: dict[str, tuple[str, str, TensorGrid | None]] = {}
-        for layer, stored in self._stored_layers():
-            name = self._result(layer)
-            tensor = name if name in self._model.tensors else None
-            if tensor is None and layer.joined is None and len(stored) == 1:
-                tensor = stored[0].tensors[1]
-            if tensor is not None:
-                tensors[layer.name] = name, tensor, grids.get(name)
-        found = self._run(feeds, [tensor for _, tensor, _ in tensors.values()])
+        shown = self._results.shown()
+        found = self._run(feeds, [result.tensor for result in shown.values()])
         return {
             layer: LayerOutput(
-                name,
-                self._as_in_graph(name, found[tensor]),
-                None if grid is None else grid.scale,
-                None if grid is None else grid.ends,
+                result.node,
+                self._as_in_graph(result.node, found[result.tensor]),
+                None if result.grid is None else result.grid.scale,
+                None if result.grid is None else result.grid.ends,
             )
-            for layer, (name, tensor, grid) in tensors.items()
+            for layer, result in shown.items()
         }
 
     def executions(self) -> tuple[LayerExecution, ...]:
@@ -129,7 +102,7 @@ class MnnRuntime:
             else LayerExecution(
                 row.name,
                 row.op_type,
-                self._names(row)[0] if isinstance(row, Layer) else None,
+                mnn_op_names(self._view, row)[0] if isinstance(row, Layer) else None,
                 "float",
                 "it is not in the record" if isinstance(row, Layer) else row.reason,
             )
@@ -142,68 +115,16 @@ class MnnRuntime:
 
     def _execution(self, layer: RuntimeLayer) -> LayerExecution:
         op_type = self._op(layer.node).type
-        row = next((row for row in self._plan.layers if row.name == layer.node), None)
-        if row is None:
+        names = self._results.mnn_names(layer)
+        if not names:
             # No layer with a weight that MNN quantises; it has the name that TensorFlow gave it.
             return LayerExecution(layer.name, op_type, layer.result, "float", layer.reason)
-        names = self._names(row)
-        stored = [self._model.layers[name] for name in names if name in self._model.layers]
+        stored = self._results.parts(layer)
         if len(stored) < len(names):
             return LayerExecution(layer.name, op_type, None, "missing", layer.reason)
         found = {_execution(part) for part in stored}
         execution = found.pop() if len(found) == 1 else "float"
         return LayerExecution(layer.name, op_type, names[0], execution, layer.reason)
-
-    def _stored_layers(self) -> list[tuple[RuntimeLayer, list[MnnLayer]]]:
-        rows = {row.name: row for row in self._plan.layers}
-        return [
-            (
-                layer,
-                [
-                    self._model.layers[name]
-                    for name in (self._names(rows[layer.node]) if layer.node in rows else ())
-                    if name in self._model.layers
-                ],
-            )
-            for layer in self._layers
-        ]
-
-    def _result_grids(self) -> dict[str, TensorGrid]:
-        """The grid of each result that is int8, of several groups' the widest, by its op's name."""
-        grids: dict[str, TensorGrid] = {}
-        for layer, stored in self._stored_layers():
-            name = self._result(layer)
-            found = [part.output for part in stored if part.int8 and part.output is not None]
-            known = [grids[name]] if name in grids else []
-            if known or found:
-                grids[name] = max(known + found, key=lambda grid: grid.scale)
-        return grids
-
-    def _result(self, layer: RuntimeLayer) -> str:
-        if layer.joined is not None:
-            return layer.joined
-        row = next((row for row in self._plan.layers if row.name == layer.node), None)
-        if row is not None:
-            shown = (name for name in self._names_of_result(row) if name in self._model.tensors)
-            return next(shown, str(op_with_activation(self._view, row).name))
-        merged = following_activation(self._view, self._op(layer.result).outputs[0])
-        hidden = layer.result not in self._model.tensors and merged is not None
-        return str(merged.name) if hidden and merged is not None else layer.result
-
-    def _names_of_result(self, layer: Layer) -> Iterator[str]:
-        """Names of the ops that MNN may merge into `layer`: it calls the result after the last."""
-        yield str(op_with_activation(self._view, layer).name)
-        tensor = self._op(layer.name).outputs[0]
-        axis, channels = layer.output_channel_axis, layer.output_channels or 0
-        for step in affine_tail(self._view, tensor, axis, channels):
-            tensor = step.output
-            yield str(tensor.op.name)
-        activation = following_activation(self._view, tensor)
-        if activation is not None:
-            yield str(activation.name)
-
-    def _names(self, layer: Layer) -> tuple[str, ...]:
-        return mnn_op_names(self._view, layer)
 
     def _run(
         self, feeds: Mapping[str, npt.NDArray[Any]], tensors: Iterable[str]
