@@ -82,6 +82,50 @@ def test_weights_alone_are_quantised_by_mnns_converter(
     assert {name: stored[name].weight.bits for name in bits} == bits
 
 
+@pytest.mark.skipif(find_spec("tf2onnx") is None, reason="needs graphquant-export[onnx]")
+def test_weights_alone_are_verified_with_what_was_written(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """A target without a .pb of its own: the graph and the parameters stand beside its file."""
+    path = tmp_path / "m"
+    outcome = graphquant(
+        "quantize", files.model, "--weight-only", "--bits", 4, "--target", "onnx",
+        "--output", "prob", "--save-path", path,
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    names = ["m.onnx", "m.pb", "m.json"]
+    assert outcome.stdout.splitlines()[1:] == [f"wrote {tmp_path / name}" for name in names]
+    verified = graphquant(
+        "verify", f"{path}.pb", "--record", f"{path}.json", "--target", "onnx",
+        "--save-path", path, "--samples", files.samples,
+    )  # fmt: skip
+    assert verified.exit_code == 0, verified.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export", "m.pb", "--record", "r.txt", "--target", "mnn"),
+        ("quantize", "m.pb", "--calibration", "x.npy", "--target", "mnn"),
+        ("quantize", "m.pb", "--weight-only", "--target", "onnx"),
+    ],
+    ids=" ".join,
+)
+def test_the_model_itself_is_never_overwritten(
+    graphquant: Run, files: Any, tmp_path: Path, monkeypatch: Any, arguments: tuple[str, ...]
+) -> None:
+    """Exit code 2 and another name where a .pb would take the model's, however it is spelt."""
+    content = files.model.read_bytes()
+    (tmp_path / "m.pb").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    for save_path in ("m", "./m", tmp_path / "m"):
+        outcome = graphquant(*arguments, "--save-path", save_path)
+        assert outcome.exit_code == 2
+        assert "would be written over the model itself" in outcome.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["m.pb"]
+    assert (tmp_path / "m.pb").read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

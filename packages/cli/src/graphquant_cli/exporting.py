@@ -9,12 +9,33 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from graphquant_cli.output import print_json
+from graphquant_core.exceptions import FileWriteError
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import Artifact
     from graphquant_export.inputs import LoadedModel
 
 _SAMPLES_FOR_RANGES = 64
+
+
+def check_model_is_kept(model: Path, target: str, save_path: Path, weight_only: bool) -> None:
+    """Returns when no file of the export would replace `model`, which may be the only copy.
+
+    Args:
+        model: The model as it was given.
+        target: Name of the exporter.
+        save_path: Start of the names of the files.
+        weight_only: Whether the graph with its weights on their grids is written, too.
+
+    Raises:
+        FileWriteError: The target's frozen graph has the model's own name.
+    """
+    frozen = Path(f"{save_path}.pb")
+    if (target == "mnn" or weight_only) and frozen.resolve() == model.resolve():
+        raise FileWriteError(
+            f'--save-path ("{save_path}"): {frozen} would be written over the model itself; give '
+            f'another, such as "{save_path}_{target}"'
+        )
 
 
 def export_to(
@@ -46,10 +67,13 @@ def export_to(
 
 
 def print_artifact(
-    artifact: Artifact, as_json: bool, more: Mapping[str, Any] | None = None
+    artifact: Artifact,
+    as_json: bool,
+    more: Mapping[str, Any] | None = None,
+    sources: tuple[Path, ...] = (),
 ) -> None:
-    """Print the files of `artifact`, and in JSON what `more` holds as well."""
-    paths = [str(path) for path in artifact.paths]
+    """Print the files of `artifact` and `sources`, and in JSON what `more` holds as well."""
+    paths = [str(path) for path in (*artifact.paths, *sources)]
     if as_json:
         print_json({"paths": paths, **(more or {})})
         return

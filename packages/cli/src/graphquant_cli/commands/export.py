@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphquant_cli.exporting import export_to, print_artifact
+from graphquant_cli.exporting import check_model_is_kept, export_to, print_artifact
 from graphquant_cli.help_text import examples
 from graphquant_cli.options import (
     CalibrationOption,
@@ -43,6 +43,7 @@ def export(
     from graphquant_export.record import read_record
 
     load_registry().exporter(target)
+    check_model_is_kept(model, target, save_path, weight_only=False)
     factors = read_record(record)
     from graphquant_export.inputs import load_model, load_samples
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphquant_cli.exporting import export_to, print_artifact
+from graphquant_cli.exporting import check_model_is_kept, export_to, print_artifact
 from graphquant_cli.help_text import examples
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
@@ -84,13 +85,15 @@ def quantize(
     """Quantise a trained float model without training, and export it.
 
     Activations and weights become int8 with ranges from the samples; the scales are also written
-    to PREFIX_record.txt. With --weight-only, weights of 2 to 8 bits alone.
+    to PREFIX_record.txt. With --weight-only, weights of 2 to 8 bits alone; the graph that has them
+    is also written to PREFIX.pb, and how they are quantised to PREFIX.json, for `verify`.
     """
     _check_options(weight_only, calibration, bits, asymmetric, layer_bits, block_size)
     from graphquant_core.registry import load_registry
     from graphquant_export.inputs import load_model
 
     load_registry().exporter(target)
+    check_model_is_kept(model, target, save_path, weight_only)
     by_layer = _layer_bits(layer_bits or [])
     loaded = load_model(model, output, signature)
     skipped = skip_layer or []
@@ -148,8 +151,22 @@ def _quantize_weights(
     artifact = export_to(target, on_grid, found.params, save_path)
     if not as_json:
         typer.echo(f"the weights of {len(found.params)} ops are quantised")
+    sources = _write_sources(found, save_path, artifact.paths)
     layers = [attrs.asdict(layer) for layer in found.params]
-    print_artifact(artifact, as_json, {"layers": layers})
+    print_artifact(artifact, as_json, {"layers": layers}, sources)
+
+
+def _write_sources(found: Any, save_path: Path, written: Collection[Path]) -> tuple[Path, ...]:
+    """What `verify` takes as the model and its record, unless the target has written them."""
+    from graphquant_core.files import write_whole
+    from graphquant_export.mnn import save_compress_params
+
+    graph, params = Path(f"{save_path}.pb"), Path(f"{save_path}.json")
+    if graph in written:
+        return ()
+    write_whole(graph, found.graph_def.SerializeToString(deterministic=True))
+    save_compress_params(params, found.params)
+    return graph, params
 
 
 def _check_options(

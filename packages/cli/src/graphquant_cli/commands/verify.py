@@ -67,7 +67,7 @@ def verify(
     """Run exported files in their real runtime, beside the simulation and the integer reference.
 
     Exits with 1 when an output or a layer differs by more than the limits. For weights alone, the
-    record is the .json that was written with the model.
+    model and the record are the .pb and the .json that were written with the files.
     """
     from graphquant_core.registry import load_registry
     from graphquant_export.inputs import load_model, load_samples
