@@ -25,6 +25,15 @@ def const_node(name: str, value: Any) -> tf.compat.v1.NodeDef:
     return node_def(name, "Const", value=array, dtype=tf.as_dtype(array.dtype))
 
 
+def fake_quantizer(name: str, x: str, scale: float, offset: int) -> tf.compat.v1.NodeDef:
+    """A FakeQuantWithMinMaxArgs of `x` on the grid (q - offset) * scale, q from -128 to 127."""
+    step = np.float32(scale)
+    low, high = (float(step * np.float32(code - offset)) for code in (-128, 127))
+    return node_def(
+        name, "FakeQuantWithMinMaxArgs", [x], min=low, max=high, num_bits=8, narrow_range=False
+    )
+
+
 def attribute_value(value: Any) -> tf.compat.v1.AttrValue:
     """`value` as an attribute: str, bool, int, float, DType, TensorShape, array, list of these.
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from graphquant_core.grid import INT8
 from graphquant_core.quantize import affine_params
 from graphquant_export.frozen import GraphDefEditor
-from graphquant_export.node_def import node_def
+from graphquant_export.node_def import fake_quantizer
 from graphquant_export.onnx.conversion import Quantizer
 from graphquant_export.shape_ops import SHAPE_TYPES
 from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, observe_ranges
@@ -184,15 +184,5 @@ def _add(editor: GraphDefEditor, node: str, low: float, high: float) -> tuple[st
     params = affine_params(low, high, INT8)
     scale, offset = float(params.scale), int(params.offset)
     scope = editor.unique_name(f"{node}/result_quant")
-    name = editor.add(
-        node_def(
-            f"{scope}/FakeQuant",
-            "FakeQuantWithMinMaxArgs",
-            [node],
-            min=scale * (-128 - offset),
-            max=scale * (127 - offset),
-            num_bits=8,
-            narrow_range=False,
-        )
-    )
+    name = editor.add(fake_quantizer(f"{scope}/FakeQuant", node, scale, offset))
     return name, Quantizer(scope, scale, offset)

@@ -18,7 +18,7 @@ from graphquant_export.ascend import (
 from graphquant_export.ascend.layer_integers import LayerIntegers
 from graphquant_export.ascend.sites import Site
 from graphquant_export.frozen import GraphDefEditor
-from graphquant_export.node_def import const_node, node_def
+from graphquant_export.node_def import const_node, fake_quantizer
 from graphquant_export.record import Record
 
 Float32Array = npt.NDArray[np.float32]
@@ -114,7 +114,7 @@ def _simulate_layer(
     factors = site.factors
     if editor.node(deployed.quant).op == "AscendQuant":
         x = editor.node(deployed.quant).input[0]
-        editor.replace(_fake_quantizer(deployed.quant, x, factors.scale_d, factors.offset_d))
+        editor.replace(fake_quantizer(deployed.quant, x, factors.scale_d, factors.offset_d))
     per_channel = factors.scale_w is not None and len(factors.scale_w) > 1
     axes = site.layer.weight_channel_axes if per_channel else ()
     if deployed.weight_quant is not None and numbers.weight is not None:
@@ -141,17 +141,4 @@ def _simulate_layer(
         bias_codes=numbers.bias,
         scale=numbers.scale,
         dequant=deployed.dequant,
-    )
-
-
-def _fake_quantizer(name: str, x: str, scale_d: float, offset_d: int) -> tf.compat.v1.NodeDef:
-    scale = np.float32(scale_d)
-    return node_def(
-        name,
-        "FakeQuantWithMinMaxArgs",
-        [x],
-        min=float(scale * np.float32(-128 - offset_d)),
-        max=float(scale * np.float32(127 - offset_d)),
-        num_bits=8,
-        narrow_range=False,
     )

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from graphquant_core.graph import GraphView
 from graphquant_export.frozen import GraphDefEditor, import_frozen, tensor_name
-from graphquant_export.mnn.int8.activation_grid import HIGHEST, LOWEST, ActivationGrid
+from graphquant_export.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.mnn.int8.float_quantizer import put_on_grid
 from graphquant_export.mnn.int8.float_values import (
     Edge,
@@ -21,7 +21,7 @@ from graphquant_export.mnn.int8.float_values import (
 )
 from graphquant_export.mnn.int8.moved_values import is_never_negative
 from graphquant_export.mnn.int8.planned_layers import INT8, PlannedLayer
-from graphquant_export.node_def import const_node, node_def
+from graphquant_export.node_def import const_node, fake_quantizer, node_def
 from graphquant_export.simulation import SimulatedGraph
 
 
@@ -84,12 +84,12 @@ def simulate_mnn(
         port = layer.layer.activation_port
         quantizer = editor.unique_name(f"{name}/quantized_input")
         source = editor.node(name).input[port]
-        editor.set_input(name, port, editor.add(_fake_quantizer(quantizer, source, layer.input)))
+        editor.set_input(name, port, editor.add(_on_grid(quantizer, source, layer.input)))
     for layer in frozen.layers:
         if layer.output is not None:
             unquantized = editor.unique_name(f"{layer.result}/unquantized")
             editor.rename(layer.result, unquantized)
-            editor.add(_fake_quantizer(layer.result, unquantized, layer.output))
+            editor.add(_on_grid(layer.result, unquantized, layer.output))
     return editor.graph_def(outputs)
 
 
@@ -187,14 +187,5 @@ class _Parting:
         return source
 
 
-def _fake_quantizer(name: str, x: str, grid: ActivationGrid) -> tf.compat.v1.NodeDef:
-    scale = np.float32(grid.scale)
-    return node_def(
-        name,
-        "FakeQuantWithMinMaxArgs",
-        [x],
-        min=float(scale * np.float32(LOWEST - grid.zero)),
-        max=float(scale * np.float32(HIGHEST - grid.zero)),
-        num_bits=8,
-        narrow_range=False,
-    )
+def _on_grid(name: str, x: str, grid: ActivationGrid) -> tf.compat.v1.NodeDef:
+    return fake_quantizer(name, x, grid.scale, grid.zero)
