@@ -218,3 +218,28 @@ def test_an_output_is_the_very_tensor_of_an_op_with_several(target, tmp_path):
     feeds = {"x": rng.normal(size=(16, 6, 6, 3)).astype(np.float32)}
     artifact = exported(target, graph, feeds, tmp_path)
     assert verify(artifact, feeds).outputs[0].simulation.mean < 1
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_output_of_integers_is_exact(target, tmp_path):
+    """Beside a quantised output; beyond 2^24 floats no longer hold every integer."""
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 6, 6, 3], name="x")
+        count = v1.placeholder(tf.int32, [None], name="count")
+        weight = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
+        tf.identity(tf.nn.conv2d(x, weight, 1, "SAME", name="c"), name="y")
+        tf.add(count, 2**24, name="number")
+    model = graph.as_graph_def()
+    feeds = {
+        "x": rng.normal(size=(8, 6, 6, 3)).astype(np.float32),
+        "count": np.arange(1, 9, dtype=np.int32),
+    }
+    record = quantize_post_training(model, ["y", "number"], feeds, activation="min_max")
+    if target in WHEELS:
+        pytest.importorskip(WHEELS[target])
+    exporter = load_registry().exporter(target)
+    path = tmp_path / target
+    artifact = exporter.export(model, ["y", "number"], record, path, calibration=feeds)
+    found = exporter.runtime(artifact).run(feeds, ["number"])["number"]
+    np.testing.assert_array_equal(found, feeds["count"] + 2**24)

@@ -54,9 +54,7 @@ class AscendRuntime:
             values = self._session.run([f"{name}:0" for name in outputs], fed)
         except tf.errors.OpError as error:
             raise ModelFileError(f"{self._where} cannot be run: {error.message}") from error
-        return {
-            name: np.asarray(value, np.float32) for name, value in zip(outputs, values, strict=True)
-        }
+        return dict(zip(outputs, map(np.asarray, values), strict=True))
 
     def output_step(self, output: str) -> float | None:  # noqa: ARG002 the same for every output
         """``None``: outputs are dequantised in the file."""
