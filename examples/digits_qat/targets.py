@@ -26,7 +26,7 @@ def deploy(digits: Digits, files: Files) -> dict[str, Any]:
     verified: dict[str, Verification] = {}
     found: dict[str, Any] = {}
     for target in TARGETS:
-        exporter = load_registry().exporters[target]
+        exporter = load_registry().exporter(target)
         try:
             artifact = exporter.export(
                 model,
