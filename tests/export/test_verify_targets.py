@@ -243,3 +243,20 @@ def test_an_output_of_integers_is_exact(target, tmp_path):
     artifact = exporter.export(model, ["y", "number"], record, path, calibration=feeds)
     found = exporter.runtime(artifact).run(feeds, ["number"])["number"]
     np.testing.assert_array_equal(found, feeds["count"] + 2**24)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_dilated_convolution_is_compared_as_the_image_that_it_returns(target, tmp_path):
+    """Without a bias behind BatchToSpaceND, as an output and before another layer."""
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        y = v1.placeholder(tf.float32, [None, 9, 7, 4], name="x")
+        for name in ("first", "second"):
+            weight = rng.normal(size=(3, 3, 4, 1)).astype(np.float32)
+            y = tf.nn.depthwise_conv2d(y, weight, [1, 1, 1, 1], "SAME", dilations=[2, 2], name=name)
+        tf.identity(y, name="y")
+    feeds = {"x": rng.normal(size=(16, 9, 7, 4)).astype(np.float32)}
+    found = verify(exported(target, graph, feeds, tmp_path), feeds, layers=True)
+    assert len(found.layers) == 2
+    assert max(layer.own.mean for layer in found.layers) < 0.5
+    assert found.outputs[0].simulation.mean < 1

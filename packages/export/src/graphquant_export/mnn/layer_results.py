@@ -86,7 +86,7 @@ class LayerResults:
             if tensor is None and layer.joined is None and len(parts) == 1:
                 tensor = parts[0].tensors[1]
             if tensor is not None:
-                results[layer.name] = ShownResult(node, tensor, grids.get(node))
+                results[layer.name] = ShownResult(self._undilated(node), tensor, grids.get(node))
         return results
 
     def grids(self) -> dict[str, TensorGrid]:
@@ -111,6 +111,14 @@ class LayerResults:
         merged = following_activation(self._view, result.outputs[0])
         hidden = layer.result not in self._model.tensors and merged is not None
         return str(merged.name) if hidden and merged is not None else layer.result
+
+    def _undilated(self, node: str) -> str:
+        """`node`, or the BatchToSpaceND behind it: MNN makes one op of a dilated convolution."""
+        result = self._view.graph.get_operation_by_name(node).outputs[0]
+        for op, _ in self._view.consumers(result):
+            if op.type == "BatchToSpaceND" and op.name not in self._model.tensors:
+                return str(op.name)
+        return node
 
     def _merged(self, layer: Layer) -> Iterator[str]:
         """Names of the ops that MNN may merge into `layer`: it calls the result after the last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 
 import tensorflow as tf
@@ -9,11 +10,17 @@ import tensorflow as tf
 from graphquant_core.exceptions import ModelFileError, UnsupportedLayerError
 from graphquant_core.suggestions import closest
 
+logger = logging.getLogger(__name__)
+
+_LEFT_OUT = frozenset({"BatchToSpaceND", "Identity"})
+
 
 def mnn_output(graph: tf.Graph, output: str, tensors: Collection[str]) -> str:
-    """Name in MNN of the output `output` of `graph`: without the Identities that MNN leaves out.
+    """Name in MNN of the output `output` of `graph`.
 
-    The first tensor of an op is called as the op in MNN, the next one ``"op1"``.
+    MNN leaves Identities out, and makes one convolution of a dilated one, which TensorFlow has
+    between SpaceToBatchND and BatchToSpaceND. The first tensor of an op is called as the op in
+    MNN, the next one ``"op1"``.
 
     Args:
         graph: The graph that was converted.
@@ -24,7 +31,7 @@ def mnn_output(graph: tf.Graph, output: str, tensors: Collection[str]) -> str:
         ModelFileError: It isn't among `tensors`, or can't be told from another op.
     """
     tensor = graph.get_operation_by_name(output).outputs[0]
-    while _name(tensor) not in tensors and tensor.op.type == "Identity":
+    while _name(tensor) not in tensors and tensor.op.type in _LEFT_OUT:
         tensor = tensor.op.inputs[0]
     name = _name(tensor)
     if name not in tensors:
@@ -37,7 +44,9 @@ def mnn_output(graph: tf.Graph, output: str, tensors: Collection[str]) -> str:
 
 
 def check_outputs_kept(graph: tf.Graph, outputs: Iterable[str], tensors: Collection[str]) -> None:
-    """Refuses a model that lacks an output, which MNN merged with an op that takes it.
+    """Refuses a model that lacks an output, which MNN merged with the op that takes it.
+
+    An output that nothing takes is there; a warning names it when it isn't found.
 
     Args:
         graph: The graph that was converted.
@@ -47,14 +56,34 @@ def check_outputs_kept(graph: tf.Graph, outputs: Iterable[str], tensors: Collect
     Raises:
         UnsupportedLayerError: Names the output.
     """
+    for output in outputs:
+        problem = _problem(graph, output, tensors)
+        if problem and _is_taken(graph.get_operation_by_name(output).outputs[0]):
+            raise UnsupportedLayerError(
+                f"{problem}: MNN merges a layer with the bias and the activation function behind "
+                "it; export without that output"
+            )
+        if problem:
+            logger.warning("%s under its name, so that it cannot be verified", problem)
+
+
+def _is_taken(tensor: tf.Tensor) -> bool:
+    """Whether some op takes `tensor`, or what is the same in MNN."""
+    if tensor.consumers():
+        return True
+    while tensor.op.type in _LEFT_OUT:
+        tensor = tensor.op.inputs[0]
+        if len(tensor.consumers()) > 1:
+            return True
+    return False
+
+
+def _problem(graph: tf.Graph, output: str, tensors: Collection[str]) -> str | None:
     try:
-        for output in outputs:
-            mnn_output(graph, output, tensors)
+        mnn_output(graph, output, tensors)
     except ModelFileError as error:
-        raise UnsupportedLayerError(
-            f"{error}: MNN merges a layer with the bias and the activation function behind it; "
-            "export without that output"
-        ) from error
+        return str(error)
+    return None
 
 
 def _name(tensor: tf.Tensor) -> str:
