@@ -131,3 +131,29 @@ def test_an_unknown_output_is_refused(exporter: Exporter, on_grid: Any, tmp_path
     """Before anything is converted."""
     with pytest.raises(OutputNotFoundError, match="probe"):
         exporter.export(on_grid, ["probe"], _params(), tmp_path / "small")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        ({"padding": "SAME", "data_format": "NCHW"}, "data_format .NCHW."),
+        ({"padding": [[0, 0], [1, 2], [1, 2], [0, 0]]}, "padding .EXPLICIT."),
+    ],
+    ids=["NCHW", "EXPLICIT"],
+)
+def test_a_float_layer_that_would_be_converted_wrongly_is_refused(
+    exporter: Exporter, tmp_path: Path, attributes: dict[str, Any], says: str
+) -> None:
+    """The converter makes a wrong model of it without a word, however its weight is stored."""
+    random = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [1, 4, 4, 4], "x")
+        kernel = random.normal(size=(3, 3, 4, 4)).astype(np.float32)
+        y = tf.nn.conv2d(x, kernel, 1, name="conv", **attributes)
+        y = tf.reshape(y, [1, -1])
+        weight = random.normal(size=(int(y.shape[1]), 4)).astype(np.float32)
+        tf.nn.softmax(tf.matmul(y, weight, name="dense"), name="prob")
+    params = [LayerParams("dense__matmul_converted", 8, True)]
+    with pytest.raises(UnsupportedLayerError, match=f'"conv" .*{says}'):
+        exporter.export(graph.as_graph_def(), ["prob"], params, tmp_path / "m")
+    assert not list(tmp_path.iterdir())

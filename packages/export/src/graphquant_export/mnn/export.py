@@ -19,6 +19,7 @@ from graphquant_export.frozen import GraphDefEditor, check_outputs, import_froze
 from graphquant_export.mnn.command import ConverterCommand
 from graphquant_export.mnn.compress_params import LayerParams, identity_of, save_compress_params
 from graphquant_export.mnn.convert import convert
+from graphquant_export.mnn.layers import check_convertible
 from graphquant_export.mnn.model_file import read_mnn_model
 from graphquant_export.mnn.outputs import check_outputs_kept
 from graphquant_export.mnn.quantized_layers import checked_params
@@ -79,7 +80,7 @@ def export_mnn(
         OutputNotFoundError: An output is not in the model.
         RecordError: `params` holds something else than LayerParams, or nothing.
         UnsupportedLayerError: A layer of `params` stayed float in MNN, or is not in the model, or
-            MNN merges an output with another op.
+            MNN merges an output with another op, or its converter takes a layer for another.
         RangeError: A stored weight is another than the frozen one; names the layer.
         MissingDependencyError: The wheel ``MNN`` is not installed.
         ModelFileError: The converter failed.
@@ -89,6 +90,9 @@ def export_mnn(
     names = check_outputs(model, outputs)
     finals = writable_paths(save_path, *ENDINGS)
     frozen = GraphDefEditor(model).graph_def(names)
+    graph = import_frozen(frozen)
+    # A layer that stays float would be converted just as wrongly as one that doesn't.
+    check_convertible(graph)
     with tempfile.TemporaryDirectory() as folder:
         written = [Path(folder) / path.name for path in finals]
         content = frozen.SerializeToString(deterministic=True)
@@ -97,7 +101,7 @@ def export_mnn(
         save_compress_params(written[2], layers, mnn_uuid=identity)
         convert(ConverterCommand(written[1], written[0], written[2]))
         tensors = read_mnn_model(written[0]).tensors
-        check_outputs_kept(import_frozen(frozen), names, tensors)
+        check_outputs_kept(graph, names, tensors)
         compared = compare_weights(frozen, written[0], layers)
         _check_stored(compared)
         write_together(
