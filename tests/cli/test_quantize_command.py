@@ -86,13 +86,17 @@ def test_weights_alone_are_quantised_by_mnns_converter(
 def test_weights_alone_are_verified_with_what_was_written(
     graphquant: Run, files: Any, tmp_path: Path
 ) -> None:
-    """A target without a .pb of its own: the graph and the parameters stand beside its file."""
+    """A target without a .pb of its own: the graph and the parameters stand beside its file.
+
+    What stays float is counted, and one is named.
+    """
     path = tmp_path / "m"
     outcome = graphquant(
         "quantize", files.model, "--weight-only", "--bits", 4, "--target", "onnx",
-        "--output", "prob", "--save-path", path,
+        "--output", "prob", "--skip-layer", "dense", "--save-path", path,
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.stderr
+    assert '1 ops are quantised; 1 stay float, such as "dense": ' in outcome.stdout
     names = ["m.onnx", "m.pb", "m.json"]
     assert outcome.stdout.splitlines()[1:] == [f"wrote {tmp_path / name}" for name in names]
     verified = graphquant(

@@ -26,6 +26,7 @@ from graphquant_cli.progress import progress_bar
 from graphquant_core.exceptions import ConfigError
 
 if TYPE_CHECKING:
+    from graphquant_core.plan import Plan
     from graphquant_export.inputs import LoadedModel
 
 EPILOG = examples(
@@ -150,10 +151,18 @@ def _quantize_weights(
     on_grid = attrs.evolve(model, graph_def=found.graph_def)
     artifact = export_to(target, on_grid, found.params, save_path)
     if not as_json:
-        typer.echo(f"the weights of {len(found.params)} ops are quantised")
+        typer.echo(f"the weights of {len(found.params)} ops are quantised{_float_rest(found.plan)}")
     sources = _write_sources(found, save_path, artifact.paths)
     layers = [attrs.asdict(layer) for layer in found.params]
-    print_artifact(artifact, as_json, {"layers": layers}, sources)
+    skips = [{"name": skip.name, "reason": skip.reason} for skip in found.plan.skips]
+    print_artifact(artifact, as_json, {"layers": layers, "skips": skips}, sources)
+
+
+def _float_rest(plan: Plan) -> str:
+    if not plan.skips:
+        return ""
+    first = plan.skips[0]
+    return f'; {len(plan.skips)} stay float, such as "{first.name}": {first.reason}'
 
 
 def _write_sources(found: Any, save_path: Path, written: Collection[Path]) -> tuple[Path, ...]:
