@@ -220,6 +220,15 @@ def test_what_does_not_fit_is_refused() -> None:
         quantize_post_training(MODEL, ["logits"], [IMAGES])  # type: ignore[arg-type]
 
 
+def test_samples_without_content_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A range of nothing but zeros is a guess; one warning names the first layer."""
+    _quantize()
+    assert caplog.messages == []
+    quantize_post_training(MODEL, ["logits"], {"images": np.zeros_like(IMAGES)})
+    (message,) = caplog.messages
+    assert message.startswith('what layer "conv" takes is zero for every calibration sample')
+
+
 def test_samples_that_tensorflow_fails_on_are_described_in_one_line() -> None:
     """Two inputs of different lengths: the shapes that were fed, and what TensorFlow says."""
     with tf.Graph().as_default() as graph:

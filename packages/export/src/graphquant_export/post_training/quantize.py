@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -81,6 +82,7 @@ def quantize_post_training(
     values = _constants(graph, sites)
     tensors = list(dict.fromkeys(activations.values()))
     samples = sample_values(graph, tensors, calibration, batch_size, progress)
+    _warn_of_zeros(activations, samples)
     ranges = {name: _range(estimate, value) for name, value in samples.items()}
     factors = {}
     for site in sites:
@@ -88,6 +90,19 @@ def quantize_post_training(
         scale_w = None if site.weight is None else weight_scales(site, values, scale_d)
         factors[site.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
     return Record(factors)
+
+
+def _warn_of_zeros(
+    activations: Mapping[str, str], samples: Mapping[str, npt.NDArray[np.float32]]
+) -> None:
+    zero = [layer for layer, name in activations.items() if not samples[name].any()]
+    if zero:
+        logger.warning(
+            'what layer "%s"%s takes is zero for every calibration sample, so that its range is a '
+            "guess: give samples like those that the model will see",
+            zero[0],
+            f" (and {len(zero) - 1} more)" if len(zero) > 1 else "",
+        )
 
 
 def _sites(graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]) -> list[Site]:
