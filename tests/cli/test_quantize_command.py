@@ -104,6 +104,12 @@ def test_weights_alone_are_verified_with_what_was_written(
         "--save-path", path, "--samples", files.samples,
     )  # fmt: skip
     assert verified.exit_code == 0, verified.stderr
+    again = graphquant(
+        "export", f"{path}.pb", "--record", f"{path}.json", "--target", "onnx",
+        "--save-path", tmp_path / "again",
+    )  # fmt: skip
+    assert again.exit_code == 0, again.stderr
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphquant_cli.exporting import check_model_is_kept, export_to, print_artifact
+from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
 from graphquant_cli.options import (
     CalibrationOption,
@@ -37,14 +38,15 @@ def export(
     """Export a model and its record to a target.
 
     The model is the frozen graph that was trained, with its fake quantisers, or a float one. The
-    samples give the ranges that the record doesn't hold, for targets that want them.
+    samples give the ranges that the record doesn't hold, for targets that want them. For weights
+    alone, the model and the record are a .pb with its weights on their grids and the .json or .bin
+    that says which.
     """
     from graphquant_core.registry import load_registry
-    from graphquant_export.record import read_record
 
     load_registry().exporter(target)
     check_model_is_kept(model, target, save_path, weight_only=False)
-    factors = read_record(record)
+    factors = read_factors(record)
     from graphquant_export.inputs import load_model, load_samples
 
     loaded = load_model(model, output, signature)
