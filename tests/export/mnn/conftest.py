@@ -18,9 +18,9 @@ v1 = tf.compat.v1
 
 WEIGHTS = {
     "conv": Layer("conv", "Conv2D", 0, 1, (3, 3, 32, 6), (3,)),
-    "pointwise": Layer("pointwise", "Conv2D", 0, 1, (1, 1, 6, 8), (3,)),
-    "depthwise": Layer("depthwise", "DepthwiseConv2dNative", 0, 1, (3, 3, 8, 1), (2, 3)),
-    "deconv": Layer("deconv", "Conv2DBackpropInput", 2, 1, (2, 2, 64, 8), (2,)),
+    "pointwise": Layer("pointwise", "Conv2D", 0, 1, (1, 1, 6, 32), (3,)),
+    "depthwise": Layer("depthwise", "DepthwiseConv2dNative", 0, 1, (3, 3, 32, 1), (2, 3)),
+    "deconv": Layer("deconv", "Conv2DBackpropInput", 2, 1, (2, 2, 64, 32), (2,)),
     "dense": Layer("dense", "MatMul", 0, 1, (64, 10), (1,)),
     "transposed": Layer("transposed", "MatMul", 0, 1, (7, 10), (0,)),
 }

@@ -20,9 +20,9 @@ from graphquant_export.mnn.wheel import run_mnnconvert
 
 LAYERS = [
     Layer("conv", "Conv2D", 0, 1, (3, 3, 32, 6), (3,)),
-    Layer("pointwise", "Conv2D", 0, 1, (1, 1, 6, 8), (3,)),
-    Layer("depthwise", "DepthwiseConv2dNative", 0, 1, (3, 3, 8, 1), (2, 3)),
-    Layer("deconv", "Conv2DBackpropInput", 2, 1, (2, 2, 64, 8), (2,)),
+    Layer("pointwise", "Conv2D", 0, 1, (1, 1, 6, 32), (3,)),
+    Layer("depthwise", "DepthwiseConv2dNative", 0, 1, (3, 3, 32, 1), (2, 3)),
+    Layer("deconv", "Conv2DBackpropInput", 2, 1, (2, 2, 64, 32), (2,)),
     Layer("dense", "MatMul", 0, 1, (64, 10), (1,)),
     Layer("transposed", "MatMul", 0, 1, (7, 10), (0,)),
 ]

@@ -67,7 +67,7 @@ def mnn_grouping(layer: Layer, block_size: int = 0) -> Grouping:
         layer: A Conv2D, DepthwiseConv2dNative with multiplier 1, Conv2DBackpropInput, or MatMul
             with ``weight_channel_axes`` (1,), or (0,) for a transposed weight.
         block_size: Input channels of a group, as ``--weightQuantBlock`` gives them; MNN follows
-            it for Conv2D and MatMul where it is at least 16 and divides the input channels.
+            it where it is at least 16 and divides the input channels.
 
     Raises:
         UnsupportedLayerError: MNN doesn't quantise such a layer.
@@ -81,14 +81,15 @@ def mnn_grouping(layer: Layer, block_size: int = 0) -> Grouping:
     if layer.op_type == "MatMul" and layer.weight_channel_axes == (0,):
         order = (0, 1)
     outputs = layer.output_channels or 1
-    blocks = _blocks(layer, shape[order[1]], block_size)
+    blocks = _blocks(layer, block_size)
     along_axes = blocks == 1 and layer.op_type != "Conv2DBackpropInput"
     axes = layer.weight_channel_axes if along_axes else ()
     return Grouping(shape, order, outputs * blocks, axes)
 
 
-def _blocks(layer: Layer, inputs: int, block_size: int) -> int:
-    """Groups that an output channel is cut into."""
-    if layer.op_type not in ("Conv2D", "MatMul") or block_size < SMALLEST_BLOCK:
+def _blocks(layer: Layer, block_size: int) -> int:
+    """Groups that the run of an output channel is cut into."""
+    inputs = math.prod((layer.weight_shape or ())[-2:]) // (layer.output_channels or 1)
+    if block_size < SMALLEST_BLOCK or inputs % block_size:
         return 1
-    return inputs // block_size if inputs % block_size == 0 else 1
+    return inputs // block_size
