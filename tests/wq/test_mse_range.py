@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from graphquant_core.grid import Grid
-from graphquant_wq.mse_range import best_range, fit_to_best
+from graphquant_wq.mse_range import best_range, clip_to_best, fit_to_best
 
 
 def _error(rows: np.ndarray, low: np.ndarray, high: np.ndarray, levels: int) -> np.ndarray:
@@ -19,21 +22,21 @@ def _error(rows: np.ndarray, low: np.ndarray, high: np.ndarray, levels: int) -> 
     return np.square(low[:, None] + codes * step - rows).sum(axis=1)
 
 
-@given(st.integers(2, 8), st.booleans(), st.integers(1, 200), st.integers(0, 10**6))
+@given(st.integers(2, 8), st.booleans(), st.booleans(), st.integers(1, 200), st.integers(0, 10**6))
 def test_the_error_is_never_above_that_of_the_whole_range(
-    bits: int, narrow: bool, size: int, seed: int
+    bits: int, narrow: bool, beyond: bool, size: int, seed: int
 ) -> None:
     """And an end lies within the row's, or so close to it that its last weight rounds there."""
     rows = np.random.default_rng(seed).standard_t(4, size=(5, size)).astype(np.float32)
     grid = Grid(bits, narrow=narrow)
-    low, high = best_range(rows, grid)
+    low, high = best_range(rows, grid, beyond=beyond)
     if narrow:
         largest = np.abs(rows).max(axis=1)
         whole = -largest, largest
         np.testing.assert_array_equal(low, -high)
     else:
         whole = rows.min(axis=1), rows.max(axis=1)
-    half_a_step = (high - low) / (2 * grid.levels)
+    half_a_step = (high - low) / (2 * grid.levels) if beyond else 0
     assert (low + half_a_step >= whole[0]).all()
     assert (high - half_a_step <= whole[1]).all()
     found, given_ = (_error(rows, *ends, grid.levels) for ends in ((low, high), whole))
@@ -81,6 +84,18 @@ def test_it_is_nearly_as_good_as_trying_every_range(bits: int, narrow: bool, siz
     assert found.sum() < 1.02 * least.sum()
 
 
+def test_clipping_keeps_what_lies_inside() -> None:
+    """Only weights beyond the range change, and they become its ends."""
+    rows = np.random.default_rng(1).normal(size=(3, 500)).astype(np.float32)
+    grid = Grid(2, narrow=False)
+    low, high = best_range(rows, grid, beyond=False)
+    clipped = clip_to_best(rows, grid)
+    inside = (rows >= low[:, None]) & (rows <= high[:, None])
+    np.testing.assert_array_equal(clipped[inside], rows[inside])
+    np.testing.assert_array_equal(clipped.min(axis=1), low)
+    np.testing.assert_array_equal(clipped.max(axis=1), high)
+
+
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_ends_of_the_fitted_rows_are_those_of_the_range(narrow: bool) -> None:
     """Only weights beyond an end change, and the last one before it; both round to it."""
@@ -102,7 +117,8 @@ def test_the_ends_of_the_fitted_rows_are_those_of_the_range(narrow: bool) -> Non
 
 
 @pytest.mark.parametrize("narrow", [False, True])
-def test_rows_without_spread_survive(narrow: bool) -> None:
+@pytest.mark.parametrize("change", [clip_to_best, fit_to_best])
+def test_rows_without_spread_survive(change: Callable[..., Any], narrow: bool) -> None:
     """Zeros and equal values come back as they are."""
     rows = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]], np.float32)
-    np.testing.assert_array_equal(fit_to_best(rows, Grid(3, narrow=narrow)), rows)
+    np.testing.assert_array_equal(change(rows, Grid(3, narrow=narrow)), rows)

@@ -24,6 +24,12 @@ _ROUNDS_TO_END = 0.499
 """Steps that a group may end short of an end of its range: its last weight still rounds there."""
 
 
+def clip_to_best(rows: Float32Array, grid: Grid) -> Float32Array:
+    """`rows`, one group a row, clipped to the `best_range` within their own; float32 ``[G, n]``."""
+    low, high = best_range(rows, grid, beyond=False)
+    return np.clip(rows, low[:, None], high[:, None])
+
+
 def fit_to_best(rows: Float32Array, grid: Grid) -> Float32Array:
     """`rows`, one group a row, whose ends are those of `best_range`; float32 ``[G, n]``.
 
@@ -42,25 +48,26 @@ def fit_to_best(rows: Float32Array, grid: Grid) -> Float32Array:
     return fitted
 
 
-def best_range(rows: Float32Array, grid: Grid) -> Range:
+def best_range(rows: Float32Array, grid: Grid, *, beyond: bool = True) -> Range:
     """(lo, hi) of each row whose grid has about the least squared error.
 
     A narrow grid is symmetric, lo = -hi; a full one puts its codes evenly from lo to hi, wherever
     zero is. Several fractions of the row's range are tried; from the best, the ends are moved by
     steps that are halved, and the result is refined by alternating between the codes and the
-    least-squares fit w ≈ a + b * code. The error is never above that of the row's own range. An
-    end may lie beyond the row's by less than half a step, so that a weight rounds to it.
+    least-squares fit w ≈ a + b * code. The error is never above that of the row's own range.
 
     Args:
         rows: float32 ``[G, n]``, one group a row.
         grid: Narrow for a symmetric range, full for an asymmetric one.
+        beyond: Whether an end may lie beyond the row's by less than half a step, so that a weight
+            still rounds to it.
 
     Returns:
         float32 ``[G]`` each.
     """
-    search = _Search(rows, grid)
+    search = _Search(rows, grid, _ROUNDS_TO_END if beyond else 0.0)
     levels = np.float32(grid.levels)
-    widest = levels / (levels - 2 * np.float32(_ROUNDS_TO_END))
+    widest = levels / (levels - 2 * search.beyond)
     for fraction in np.geomspace(widest, _SMALLEST_FRACTION, _FRACTIONS, dtype=np.float32):
         search.try_range(_shrunk(search.whole, fraction))
     search.refine()
@@ -76,9 +83,10 @@ def best_range(rows: Float32Array, grid: Grid) -> Range:
 
 
 class _Search:
-    """The best ranges so far of `rows`, from their whole ranges on."""
+    """The best ranges so far of `rows`, from their whole ranges on; `beyond` is in steps."""
 
-    def __init__(self, rows: Float32Array, grid: Grid) -> None:
+    def __init__(self, rows: Float32Array, grid: Grid, beyond: float) -> None:
+        self.beyond = np.float32(beyond)
         self._rows, self._counts = _sample(rows)
         self._grid = grid
         self.whole = self.low, self.high = _whole_range(rows, grid)
@@ -103,7 +111,7 @@ class _Search:
     def try_range(self, tried: Range) -> None:
         """Keep `tried` in those rows whose error is less, and whose weights reach both ends."""
         low, high = tried
-        reach = (high - low) * np.float32(_ROUNDS_TO_END / self._grid.levels)
+        reach = (high - low) * (self.beyond / np.float32(self._grid.levels))
         fits = (low < high) & (low + reach >= self.whole[0]) & (high - reach <= self.whole[1])
         low, high = np.where(fits, low, self.low), np.where(fits, high, self.high)
         error = self._error(low, high)

@@ -53,7 +53,7 @@ class WeightQuantizer:
         layer_bits: Other bits by layer name or pattern (``"block1/*"``); the last that fits counts.
         skip_layers: Names or patterns of layers that stay float.
         block_size: Input channels that share a scale, at least 16; 0 for all of them.
-        start: Whether `init` fits the weights to the range of least squared error: ``"auto"``
+        start: Whether `init` clips the weights to the range that their grid fits best: ``"auto"``
             does in a graph that has gradients, ``"mse"`` always, ``"keep"`` never. Say ``"keep"``
             to go on training from a checkpoint that was trained with a quantiser.
         keep_zeros: Whether weights that are zero at `init` stay zero, as in a pruned model.
@@ -98,7 +98,7 @@ class WeightQuantizer:
         return self._record.plan
 
     def init(self, sess: tf.compat.v1.Session) -> None:
-        """Read the weights in `sess`: note the zeros to keep, and fit where training starts.
+        """Read the weights in `sess`: note the zeros to keep, and clip where training starts.
 
         Call it after the variables are initialised or restored, and before training.
 

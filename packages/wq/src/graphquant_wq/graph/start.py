@@ -90,7 +90,7 @@ class Start:
         return starts
 
     def clipped_weights(self, graph: tf.Graph) -> dict[str, Array]:
-        """New values, by name, of the variables whose weights another range fits better."""
+        """New values of the weights' variables that the grid fits better when clipped, by name."""
         view = GraphView(graph)
         if self.record.settings.start == "auto" and first_gradient_op(view) is None:
             return {}

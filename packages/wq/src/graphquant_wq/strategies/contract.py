@@ -13,10 +13,10 @@ from graphquant_core.grid import Grid
 
 @runtime_checkable
 class StartsByClipping(Protocol):
-    """A strategy whose range is that of the weights: giving them another starts it well."""
+    """A strategy whose range is that of the weights: clipping them once starts it well."""
 
     def clip(self, rows: npt.NDArray[np.float32], grid: Grid) -> npt.NDArray[np.float32]:
-        """`rows`, ``[G, n]``, one group a row, clipped or stretched to the range that fits best."""
+        """`rows`, ``[G, n]``, one group a row, clipped to the range that `grid` fits best."""
         ...
 
 
