@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.registry import load_registry
-from graphquant_export.mnn import run_mnn_model
+from graphquant_export.mnn import read_mnn_layers, run_mnn_model
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 v1 = tf.compat.v1
@@ -100,19 +100,35 @@ def test_what_the_graph_showed_is_what_mnn_computes(
     np.testing.assert_allclose(in_mnn, fake, atol=1e-5)
 
 
+def _pointwise(x: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.nn.conv2d(x, _weight(1, 1, 32, 6), 1, "SAME", name="conv"), [1, 2])
+
+
+def _transposed(x: tf.Tensor) -> tf.Tensor:
+    """Its groups cross channels, which the batch norm behind it scales differently."""
+    y = v1.nn.conv2d_transpose(x, _weight(2, 2, 6, 32), [1, 16, 16, 6], 2, "SAME", name="conv")
+    gamma, beta = np.linspace(-2, 2, 6, dtype=np.float32), np.zeros(6, np.float32)
+    y = v1.nn.fused_batch_norm(y, gamma, beta, beta, beta + 1, is_training=False)[0]
+    return tf.reduce_mean(tf.nn.relu(y), [1, 2])
+
+
 @pytest.mark.usefixtures("mnn")
+@pytest.mark.parametrize("form", [_pointwise, _transposed])
+@pytest.mark.parametrize("strategy", ["live_range", "learned_scale"])
 @pytest.mark.parametrize("asymmetric", [False, True])
-def test_blocks_of_input_channels_are_those_of_mnn(tmp_path: Path, asymmetric: bool) -> None:
-    """Every block of 16 input channels has a grid of its own, in the graph and in MNN."""
-
-    def form(x: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(tf.nn.conv2d(x, _weight(1, 1, 32, 6), 1, "SAME", name="conv"), [1, 2])
-
+def test_blocks_of_input_channels_are_those_of_mnn(
+    tmp_path: Path, form: Callable[[tf.Tensor], tf.Tensor], strategy: str, asymmetric: bool
+) -> None:
+    """As many groups as blocks of 16 input channels: each has its grid, in the graph and in MNN."""
     graph = _built(form, IMAGES)
     done, fake, in_mnn = _through_mnn(
-        graph, IMAGES, tmp_path, bits=4, block_size=16, asymmetric=asymmetric
+        graph, IMAGES, tmp_path, bits=4, block_size=16, asymmetric=asymmetric, strategy=strategy
     )
-    assert [layer.mismatches for layer in done.layers] == [0]
+    (layer,) = done.layers
+    assert layer.mismatches == 0
+    stored = read_mnn_layers(done.model_path)[layer.mnn_name].weight
+    assert stored is not None
+    assert stored.scale.size == 12
     np.testing.assert_allclose(in_mnn, fake, atol=1e-5)
 
 

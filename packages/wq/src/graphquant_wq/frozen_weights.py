@@ -115,7 +115,7 @@ def _describe(view: GraphView, layer: Layer, settings: Settings) -> QuantizedWei
     grouping = mnn_grouping(layer, wanted.block_size)
     factor: tf.Tensor | str | None = None
     # Groups that cross channels depend on what MNN folds into the weight first.
-    if not grouping.axes and grouping.count == layer.output_channels:
+    if grouping.crosses_channels:
         with view.graph.as_default():
             factor = folded_factor(view, layer)
     if isinstance(factor, str):

@@ -38,12 +38,15 @@ class Grouping:
         count: Number of groups.
         axes: Axes of the weight whose row-major product is the groups; ``()`` where a group
             doesn't follow axes.
+        crosses_channels: Whether a group has weights of several output channels, so that what MNN
+            multiplies a channel by moves its grid.
     """
 
     weight_shape: tuple[int, ...]
     order: tuple[int, ...]
     count: int
     axes: tuple[int, ...] = ()
+    crosses_channels: bool = False
 
     @property
     def size(self) -> int:
@@ -82,9 +85,9 @@ def mnn_grouping(layer: Layer, block_size: int = 0) -> Grouping:
         order = (0, 1)
     outputs = layer.output_channels or 1
     blocks = _blocks(layer, block_size)
-    along_axes = blocks == 1 and layer.op_type != "Conv2DBackpropInput"
-    axes = layer.weight_channel_axes if along_axes else ()
-    return Grouping(shape, order, outputs * blocks, axes)
+    crosses_channels = layer.op_type == "Conv2DBackpropInput"
+    axes = () if blocks > 1 or crosses_channels else layer.weight_channel_axes
+    return Grouping(shape, order, outputs * blocks, axes, crosses_channels)
 
 
 def _blocks(layer: Layer, block_size: int) -> int:

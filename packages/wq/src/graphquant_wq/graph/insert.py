@@ -102,7 +102,7 @@ class _Insertion:
         assert isinstance(source, WeightSource)
         grouping = mnn_grouping(layer, settings.block_size)
         factor: tf.Tensor | None = None
-        if not grouping.axes and grouping.count == layer.output_channels:
+        if grouping.crosses_channels:
             with self._rewrite.beside(op), v1.name_scope(f"{layer.name}/folded"):
                 found = folded_factor(view, layer)
             if isinstance(found, str):
