@@ -76,9 +76,9 @@ class Exporter(Protocol):
             outputs: Names of the ops that are the model's outputs.
             record: Factors of each layer: a ``graphquant_export.record.Record``.
             save_path: Start of the names of the files.
-            calibration: A batch for each placeholder, by its name. The record covers what goes
+            calibration: Samples for each placeholder, by its name. The record covers what goes
                 into the layers; a target that also needs the range of what comes out of one
-                observes it on this batch. Without it such layers stay float.
+                observes it on these. Without it such layers stay float.
         """
         ...
 

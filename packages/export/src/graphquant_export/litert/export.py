@@ -46,7 +46,7 @@ def export_litert(
             `WeightQuantizer.compress_params` returns: those layers compute in float, with weights
             that are stored as int8, or as int4 with 4 bits or less.
         save_path: Start of the name of the file.
-        calibration: A batch for each placeholder, by its name. An int8 layer needs the range of
+        calibration: Samples for each placeholder, by its name. An int8 layer needs the range of
             what it returns. Where a fake quantiser takes that, it is the range that was trained;
             elsewhere it is observed on this batch, and rounded to int8 where training rounded
             nothing, such as before an addition. Without it such layers compute in float, and the

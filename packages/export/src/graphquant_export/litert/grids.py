@@ -2,7 +2,7 @@
 
 A fake quantiser wants its own grid. What moves values about (PAD, MAX_POOL_2D …) wants what those
 want that take its result. Whatever else takes a value takes it as float in the simulation, so that
-its range is known from a calibration batch only.
+its range is known from calibration samples only.
 """
 
 from __future__ import annotations

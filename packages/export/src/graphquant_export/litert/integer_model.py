@@ -38,7 +38,7 @@ def integer_model(
 
     Args:
         simulated: The simulation.
-        calibration: A batch for each placeholder, by its name.
+        calibration: Samples for each placeholder, by its name.
         integer_io: Whether the inputs and outputs are int8 where the model computes them so.
 
     Raises: as `graphquant_export.litert.export_litert`, except for files.
@@ -113,7 +113,7 @@ def _warn_of_float_layers(
             reason = (
                 "what it returns has no grid"
                 if calibrated
-                else "no fake quantiser takes what it returns; give calibration= a batch that "
-                "shows its range"
+                else "no fake quantiser takes what it returns; give calibration= samples that "
+                "show its range"
             )
             logger.warning('layer "%s" computes in float: %s', layer.name, reason)

@@ -47,7 +47,7 @@ def export_onnx(
         outputs: Names of the ops that are the model's outputs.
         record: Scales and offsets of the layers.
         save_path: Start of the name of the file.
-        calibration: A batch for each placeholder, by name. What comes out of a layer and goes
+        calibration: Samples for each placeholder, by name. What comes out of a layer and goes
             into no quantised one is then quantised with the range it has on this batch, so that
             the layer runs in integers. Without it the numbers are those of the training graph.
         opset: Opset of the model, 13 or later.

@@ -2,7 +2,7 @@
 
 A runtime sums a layer in integers when it may also round the result: when a quantiser stands
 behind it. A record holds quantisers of inputs alone, so that a layer whose result is added to
-another, or is an output of the model, has none until a calibration batch gives its range.
+another, or is an output of the model, has none until calibration samples give its range.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def quantize_results(
     Args:
         simulated: The simulation.
         quantizers: The quantisers that it has.
-        calibration: A batch for each placeholder, by name.
+        calibration: Samples for each placeholder, by name.
 
     Raises:
         ConfigError, RangeError, NonFiniteError: as `observe_ranges`.
@@ -90,8 +90,8 @@ def quantize_results(
     if calibration is None:
         if results:
             logger.warning(
-                "no quantiser follows the layers %s: runtimes sum them in float; give a "
-                "calibration batch to have their results quantised",
+                "no quantiser follows the layers %s: runtimes sum them in float; give "
+                "calibration samples to have their results quantised",
                 ", ".join(f'"{name}"' for result in results for name in result.layers),
             )
         calibration, results = {}, []

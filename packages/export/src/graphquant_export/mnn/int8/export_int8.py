@@ -57,7 +57,7 @@ def export_mnn_int8(
         outputs: Names of the ops that are the model's outputs.
         record: Scales and offsets of the layers.
         save_path: Start of the names of the files.
-        calibration: A batch for each placeholder, for the range of a result that no other layer
+        calibration: Samples for each placeholder, for the range of a result that no other layer
             of the record takes. Without it such a layer computes with floats.
 
     Raises:

@@ -69,7 +69,7 @@ def plan_layers(
         simulated: The simulation.
         view: View of its graph.
         plan: What MNN does with the ops of that graph.
-        calibration: A batch for each placeholder; without it a layer whose whole result no fake
+        calibration: Samples for each placeholder; without it a layer whose whole result no fake
             quantiser takes computes with floats, and a warning names it.
 
     Raises: as `observe_ranges`.
