@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "digits_qat"))
 
 import data
 
-SEEDS = range(10)
+SEEDS = range(5)
 CHANNELS = (8, 4)
 BITS = (8, 4, 3, 2)
 CONSTANT_RATE, HIGHEST_RATE = 2e-3, 5e-3

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphquant_core.grid import Grid
-from graphquant_wq.mse_range import best_range, clip_to_best, fit_to_best
+from graphquant_wq.mse_range import best_range, clip_to_start, fit_to_best, start_range
 
 
 def _error(rows: np.ndarray, low: np.ndarray, high: np.ndarray, levels: int) -> np.ndarray:
@@ -22,21 +22,22 @@ def _error(rows: np.ndarray, low: np.ndarray, high: np.ndarray, levels: int) -> 
     return np.square(low[:, None] + codes * step - rows).sum(axis=1)
 
 
-@given(st.integers(2, 8), st.booleans(), st.booleans(), st.integers(1, 200), st.integers(0, 10**6))
+@pytest.mark.parametrize("search", [best_range, start_range])
+@given(st.integers(2, 8), st.booleans(), st.integers(1, 200), st.integers(0, 10**6))
 def test_the_error_is_never_above_that_of_the_whole_range(
-    bits: int, narrow: bool, beyond: bool, size: int, seed: int
+    search: Callable[..., Any], bits: int, narrow: bool, size: int, seed: int
 ) -> None:
     """And an end lies within the row's, or so close to it that its last weight rounds there."""
     rows = np.random.default_rng(seed).standard_t(4, size=(5, size)).astype(np.float32)
     grid = Grid(bits, narrow=narrow)
-    low, high = best_range(rows, grid, beyond=beyond)
+    low, high = search(rows, grid)
     if narrow:
         largest = np.abs(rows).max(axis=1)
         whole = -largest, largest
         np.testing.assert_array_equal(low, -high)
     else:
         whole = rows.min(axis=1), rows.max(axis=1)
-    half_a_step = (high - low) / (2 * grid.levels) if beyond else 0
+    half_a_step = (high - low) / (2 * grid.levels) if search is best_range else 0
     assert (low + half_a_step >= whole[0]).all()
     assert (high - half_a_step <= whole[1]).all()
     found, given_ = (_error(rows, *ends, grid.levels) for ends in ((low, high), whole))
@@ -88,8 +89,8 @@ def test_clipping_keeps_what_lies_inside() -> None:
     """Only weights beyond the range change, and they become its ends."""
     rows = np.random.default_rng(1).normal(size=(3, 500)).astype(np.float32)
     grid = Grid(2, narrow=False)
-    low, high = best_range(rows, grid, beyond=False)
-    clipped = clip_to_best(rows, grid)
+    low, high = start_range(rows, grid)
+    clipped = clip_to_start(rows, grid)
     inside = (rows >= low[:, None]) & (rows <= high[:, None])
     np.testing.assert_array_equal(clipped[inside], rows[inside])
     np.testing.assert_array_equal(clipped.min(axis=1), low)
@@ -117,7 +118,7 @@ def test_the_ends_of_the_fitted_rows_are_those_of_the_range(narrow: bool) -> Non
 
 
 @pytest.mark.parametrize("narrow", [False, True])
-@pytest.mark.parametrize("change", [clip_to_best, fit_to_best])
+@pytest.mark.parametrize("change", [clip_to_start, fit_to_best])
 def test_rows_without_spread_survive(change: Callable[..., Any], narrow: bool) -> None:
     """Zeros and equal values come back as they are."""
     rows = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]], np.float32)

@@ -28,7 +28,7 @@ class MaxAbs:
 
 
 class LiveRange:
-    """The live range of each group, of weights that are clipped once to their best range."""
+    """The live range of each group, of weights that are clipped once before training."""
 
     name = "live_range"
     asymmetric = True
@@ -41,10 +41,10 @@ class LiveRange:
         return build(weight, request)
 
     def clip(self, rows: npt.NDArray[np.float32], grid: Grid) -> npt.NDArray[np.float32]:
-        """See `graphquant_wq.mse_range.clip_to_best`."""
-        from graphquant_wq.mse_range import clip_to_best
+        """See `graphquant_wq.mse_range.clip_to_start`."""
+        from graphquant_wq.mse_range import clip_to_start
 
-        return clip_to_best(rows, grid)
+        return clip_to_start(rows, grid)
 
 
 class LearnedScale:

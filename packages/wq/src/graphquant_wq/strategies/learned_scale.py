@@ -20,7 +20,7 @@ from graphquant_core.graph.function_call import call
 from graphquant_core.grid import Grid
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 from graphquant_wq.graph.gradients import BY_FUNCTION, differentiable
-from graphquant_wq.mse_range import best_range
+from graphquant_wq.mse_range import start_range
 from graphquant_wq.strategies.limits import SMALLEST_SCALE
 
 v1 = tf.compat.v1
@@ -128,7 +128,7 @@ def _with_gradient(
 
 def learned_start(rows: npt.NDArray[np.float32], grid: Grid) -> dict[str, npt.NDArray[np.float32]]:
     """Values of the variables for `rows`, ``[G, n]``: the range of least squared error."""
-    low, high = best_range(rows, grid)
+    low, high = start_range(rows, grid)
     step = np.maximum((high - low) / np.float32(grid.levels), np.float32(SMALLEST_SCALE))
     start = {LOG_SCALE: np.log(step)}
     if not grid.narrow:
