@@ -96,7 +96,7 @@ def test_weights_alone_are_verified_with_what_was_written(
         "--output", "prob", "--skip-layer", "dense", "--save-path", path,
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.stderr
-    assert '1 ops are quantised; 1 stay float, such as "dense": ' in outcome.stdout
+    assert '1 op is quantised; 1 stays float, such as "dense": ' in outcome.stdout
     names = ["m.onnx", "m.pb", "m.json"]
     assert outcome.stdout.splitlines()[1:] == [f"wrote {tmp_path / name}" for name in names]
     verified = graphquant(
@@ -110,6 +110,13 @@ def test_weights_alone_are_verified_with_what_was_written(
     )  # fmt: skip
     assert again.exit_code == 0, again.stderr
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
+    useless = graphquant(
+        "export", f"{path}.pb", "--record", f"{path}.json", "--target", "onnx",
+        "--save-path", tmp_path / "more", "--calibration", files.samples,
+    )  # fmt: skip
+    assert useless.exit_code == 2
+    assert "--calibration" in useless.stderr
+    assert "leave it out" in useless.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from graphquant_cli.options import (
     SignatureOption,
     TargetOption,
 )
+from graphquant_core.exceptions import ConfigError
 
 EPILOG = examples(
     "export frozen.pb --record record.txt --target ascend --save-path out/model",
@@ -47,6 +48,11 @@ def export(
     load_registry().exporter(target)
     check_model_is_kept(model, target, save_path, weight_only=False)
     factors = read_factors(record)
+    if calibration is not None and isinstance(factors, tuple):
+        raise ConfigError(
+            f"--calibration ({calibration}) gives ranges of activations, and --record ({record}) "
+            "says how weights alone are quantised: leave it out"
+        )
     from graphquant_export.inputs import load_model, load_samples
 
     loaded = load_model(model, output, signature)

@@ -151,7 +151,8 @@ def _quantize_weights(
     on_grid = attrs.evolve(model, graph_def=found.graph_def)
     artifact = export_to(target, on_grid, found.params, save_path)
     if not as_json:
-        typer.echo(f"the weights of {len(found.params)} ops are quantised{_float_rest(found.plan)}")
+        ops = "op is" if len(found.params) == 1 else "ops are"
+        typer.echo(f"the weights of {len(found.params)} {ops} quantised{_float_rest(found.plan)}")
     sources = _write_sources(found, save_path, artifact.paths)
     layers = [attrs.asdict(layer) for layer in found.params]
     skips = [{"name": skip.name, "reason": skip.reason} for skip in found.plan.skips]
@@ -162,7 +163,8 @@ def _float_rest(plan: Plan) -> str:
     if not plan.skips:
         return ""
     first = plan.skips[0]
-    return f'; {len(plan.skips)} stay float, such as "{first.name}": {first.reason}'
+    stay = "stays" if len(plan.skips) == 1 else "stay"
+    return f'; {len(plan.skips)} {stay} float, such as "{first.name}": {first.reason}'
 
 
 def _write_sources(found: Any, save_path: Path, written: Collection[Path]) -> tuple[Path, ...]:
