@@ -81,7 +81,9 @@ def read_bytes(path: str | os.PathLike[str], argument: str, limit: int = MAX_FIL
             `argument`.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise ModelFileError(f"{argument} ({type(path).__name__}) must be a path")
+        # A graph that was given for its path may have megabytes of text.
+        given = path if path is None or isinstance(path, (int, float)) else type(path).__name__
+        raise ModelFileError(f"{argument} ({given}) must be a path")
     try:
         with open(Path(path), "rb") as file:
             status = os.fstat(file.fileno())
