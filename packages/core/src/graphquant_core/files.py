@@ -81,9 +81,7 @@ def read_bytes(path: str | os.PathLike[str], argument: str, limit: int = MAX_FIL
             `argument`.
     """
     if not isinstance(path, (str, os.PathLike)):
-        # A graph that was given for its path may have megabytes of text.
-        given = path if path is None or isinstance(path, (int, float)) else type(path).__name__
-        raise ModelFileError(f"{argument} ({given}) must be a path")
+        raise ModelFileError(f"{argument} ({_shown(path)}) must be a path")
     try:
         with open(Path(path), "rb") as file:
             status = os.fstat(file.fileno())
@@ -94,6 +92,11 @@ def read_bytes(path: str | os.PathLike[str], argument: str, limit: int = MAX_FIL
             return file.read()
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{argument} ({path}) cannot be read: {_reason(error)}") from error
+
+
+def _shown(value: object) -> str:
+    """A graph that was given for its path may have megabytes of text: its type will do."""
+    return repr(value) if isinstance(value, (int, float, type(None))) else type(value).__name__
 
 
 def check_writable(path: str | os.PathLike[str], argument: str) -> None:
