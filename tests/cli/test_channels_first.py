@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,29 +15,27 @@ import tensorflow as tf
 v1 = tf.compat.v1
 
 
-def _write_model(path: Path, images: np.ndarray) -> None:
-    """A frozen graph in NCHW, as training on a GPU leaves it; skips if TensorFlow can't run it."""
+def _write_model(path: Path) -> None:
+    """A frozen graph in NCHW, as training on a GPU leaves it."""
     random = np.random.default_rng(1)
     with tf.Graph().as_default() as graph:
-        x = v1.placeholder(tf.float32, [None, *images.shape[1:]], "images")
+        x = v1.placeholder(tf.float32, [None, 4, 8, 8], "images")
         kernel = random.normal(size=(3, 3, 4, 8)).astype(np.float32)
         y = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME", data_format="NCHW", name="conv"))
         y = tf.nn.max_pool2d(y, 2, 2, "VALID", data_format="NCHW")
         y = tf.nn.avg_pool2d(y, 2, 2, "VALID", data_format="NCHW", name="pool")
         weight = random.normal(size=(32, 3)).astype(np.float32)
-        output = tf.matmul(tf.reshape(y, [-1, 32]), weight, name="logits")
-        with v1.Session() as session:
-            try:
-                session.run(output, {x: images})
-            except tf.errors.OpError:
-                pytest.skip("TensorFlow runs no NCHW on this processor")
+        tf.matmul(tf.reshape(y, [-1, 32]), weight, name="logits")
     path.write_bytes(graph.as_graph_def().SerializeToString())
 
 
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is on by default for x86 alone"
+)
 def test_a_model_that_tensorflow_runs_is_quantised_and_verified(tmp_path: Path) -> None:
     """Nothing that the command line sets takes kernels from TensorFlow, as oneDNN's for NCHW."""
     images = np.random.default_rng(0).normal(size=(8, 4, 8, 8)).astype(np.float32)
-    _write_model(tmp_path / "m.pb", images)
+    _write_model(tmp_path / "m.pb")
     np.save(tmp_path / "images.npy", images)
     target = ["--target", "ascend", "--save-path", "out"]
     _graphquant(tmp_path, "quantize", "m.pb", "--calibration", "images.npy", *target)

@@ -144,6 +144,38 @@ def test_the_model_itself_is_never_overwritten(
 
 
 @pytest.mark.parametrize(
+    ("target", "ending"), [("ascend", "_quantized.pb"), ("ascend", "_deploy.pb"), ("mnn", ".pb")]
+)
+def test_no_file_of_a_target_takes_the_place_of_the_model(
+    graphquant: Run, files: Any, tmp_path: Path, target: str, ending: str
+) -> None:
+    """Whatever the names of the target's files end in; the Ascend pair is two more .pb files."""
+    model = tmp_path / f"m{ending}"
+    model.write_bytes(files.model.read_bytes())
+    outcome = graphquant(
+        "quantize", model, "--calibration", files.samples, "--target", target,
+        "--output", "prob", "--save-path", tmp_path / "m",
+    )  # fmt: skip
+    assert outcome.exit_code == 2
+    assert f"m{ending} would be written over the model itself" in outcome.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [model.name]
+
+
+def test_no_file_of_a_target_takes_the_place_of_the_record(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """The .json beside an .mnn file is another than the one that was given."""
+    params = tmp_path / "m.json"
+    params.write_text("{}")
+    outcome = graphquant(
+        "export", files.model, "--record", params, "--target", "mnn", "--save-path", tmp_path / "m"
+    )
+    assert outcome.exit_code == 2
+    assert "m.json would be written over the record itself" in outcome.stderr
+    assert params.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ([], "--calibration is missing"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import typer
 
 from graphquant_cli.output import print_json
 from graphquant_core.exceptions import FileWriteError
+from graphquant_core.registry import load_registry
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import Artifact
@@ -18,24 +19,33 @@ if TYPE_CHECKING:
 _SAMPLES_FOR_RANGES = 64
 
 
-def check_model_is_kept(model: Path, target: str, save_path: Path, weight_only: bool) -> None:
-    """Returns when no file of the export would replace `model`, which may be the only copy.
+def check_inputs_are_kept(
+    inputs: Mapping[str, Path], target: str, save_path: Path, more_endings: Sequence[str] = ()
+) -> None:
+    """Returns when no file of the export would replace an input, which may be the only copy.
 
     Args:
-        model: The model as it was given.
+        inputs: Files that the command was given, by what they are called.
         target: Name of the exporter.
         save_path: Start of the names of the files.
-        weight_only: Whether the graph with its weights on their grids is written, too.
+        more_endings: What the names of files beside the exporter's end in.
 
     Raises:
-        FileWriteError: The target's frozen graph has the model's own name.
+        FileWriteError: A file has an input's own name.
+        UnknownNameError: There is no such exporter.
     """
-    frozen = Path(f"{save_path}.pb")
-    if (target == "mnn" or weight_only) and frozen.resolve() == model.resolve():
-        raise FileWriteError(
-            f'--save-path ("{save_path}"): {frozen} would be written over the model itself; give '
-            f'another, such as "{save_path}_{target}"'
-        )
+    from graphquant_core.exporter import EndingsExporter
+
+    exporter = load_registry().exporter(target)
+    known = exporter.endings if isinstance(exporter, EndingsExporter) else ()
+    for ending in (*known, *more_endings):
+        written = Path(f"{save_path}{ending}")
+        for called, path in inputs.items():
+            if written.resolve() == path.resolve():
+                raise FileWriteError(
+                    f'--save-path ("{save_path}"): {written} would be written over the {called} '
+                    f'itself; give another, such as "{save_path}_{target}"'
+                )
 
 
 def export_to(
@@ -54,8 +64,6 @@ def export_to(
         save_path: Start of the names of the files.
         samples: Samples for its inputs; the first 64 are run for the ranges of results.
     """
-    from graphquant_core.registry import load_registry
-
     exporter = load_registry().exporter(target)
     options: dict[str, Any] = {}
     if samples is not None:

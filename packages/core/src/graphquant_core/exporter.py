@@ -84,6 +84,17 @@ class Exporter(Protocol):
 
 
 @runtime_checkable
+class EndingsExporter(Exporter, Protocol):
+    """An exporter that tells beforehand which files it writes, so that none takes a user's place.
+
+    Attributes:
+        endings: What follows `save_path` in the name of each file.
+    """
+
+    endings: Sequence[str]
+
+
+@runtime_checkable
 class RunnableExporter(Exporter, Protocol):
     """An exporter whose artifacts can be run here, so that they can be verified."""
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphquant_export.save_path import ENDINGS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
@@ -18,6 +20,7 @@ class AscendExporter:
     """``<save_path>_quantized.pb`` and ``<save_path>_deploy.pb`` for Ascend's compiler ATC."""
 
     name = "ascend"
+    endings = ENDINGS["ascend"]
 
     def export(
         self,

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphquant_export.save_path import ENDINGS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
@@ -18,6 +20,7 @@ class LiteRtExporter:
     """``<save_path>.tflite`` for LiteRT, formerly TensorFlow Lite."""
 
     name = "litert"
+    endings = ENDINGS["litert"]
 
     def export(
         self,

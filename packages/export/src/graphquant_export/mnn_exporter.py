@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphquant_export.save_path import ENDINGS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
@@ -25,6 +27,7 @@ class MnnExporter:
     """
 
     name = "mnn"
+    endings = ENDINGS["mnn"]
 
     def export(
         self,

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphquant_export.save_path import ENDINGS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
@@ -19,6 +21,7 @@ class OnnxExporter:
     """``<save_path>.onnx`` for ONNX Runtime and every other runtime that knows QDQ models."""
 
     name = "onnx"
+    endings = ENDINGS["onnx"]
 
     def export(
         self,

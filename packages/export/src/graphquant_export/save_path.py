@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from graphquant_core.exceptions import FileWriteError
 from graphquant_core.files import check_writable
+
+ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "ascend": ("_quantized.pb", "_deploy.pb"),
+    "litert": (".tflite",),
+    "mnn": (".mnn", ".pb", ".json"),
+    "onnx": (".onnx",),
+}
+"""What the names of a target's files end in, by its name."""
 
 
 def paths_of(save_path: str | os.PathLike[str], *endings: str) -> tuple[Path, ...]:

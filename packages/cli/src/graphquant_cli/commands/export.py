@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphquant_cli.exporting import check_model_is_kept, export_to, print_artifact
+from graphquant_cli.exporting import check_inputs_are_kept, export_to, print_artifact
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
 from graphquant_cli.options import (
@@ -43,10 +43,7 @@ def export(
     alone, the model and the record are a .pb with its weights on their grids and the .json or .bin
     that says which.
     """
-    from graphquant_core.registry import load_registry
-
-    load_registry().exporter(target)
-    check_model_is_kept(model, target, save_path, weight_only=False)
+    check_inputs_are_kept({"model": model, "record": record}, target, save_path)
     factors = read_factors(record)
     if calibration is not None and isinstance(factors, tuple):
         raise ConfigError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphquant_cli.exporting import check_model_is_kept, export_to, print_artifact
+from graphquant_cli.exporting import check_inputs_are_kept, export_to, print_artifact
 from graphquant_cli.help_text import examples
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
@@ -90,11 +90,10 @@ def quantize(
     is also written to PREFIX.pb, and how they are quantised to PREFIX.json, for `verify`.
     """
     _check_options(weight_only, calibration, bits, asymmetric, layer_bits, block_size)
-    from graphquant_core.registry import load_registry
+    beside = (".pb", ".json") if weight_only else ()
+    check_inputs_are_kept({"model": model}, target, save_path, beside)
     from graphquant_export.inputs import load_model
 
-    load_registry().exporter(target)
-    check_model_is_kept(model, target, save_path, weight_only)
     by_layer = _layer_bits(layer_bits or [])
     loaded = load_model(model, output, signature)
     skipped = skip_layer or []

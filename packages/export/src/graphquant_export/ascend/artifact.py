@@ -12,9 +12,7 @@ import tensorflow as tf
 from graphquant_core.exporter import ExportSource
 from graphquant_export.ascend.deploy import DeployedLayer
 from graphquant_export.ascend.functions import without_ascend_functions
-from graphquant_export.save_path import writable_paths
-
-ENDINGS = ("_quantized.pb", "_deploy.pb")
+from graphquant_export.save_path import ENDINGS, writable_paths
 
 
 @attrs.frozen
@@ -47,7 +45,7 @@ def artifact_paths(save_path: str | os.PathLike[str]) -> tuple[Path, Path]:
     Raises:
         FileWriteError: One of them can't be written, or `save_path` names no file.
     """
-    quantized, deploy = writable_paths(save_path, *ENDINGS)
+    quantized, deploy = writable_paths(save_path, *ENDINGS["ascend"])
     return quantized, deploy
 
 

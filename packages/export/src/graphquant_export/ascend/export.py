@@ -13,7 +13,6 @@ from graphquant_core.exceptions import EmptyRecordError, RecordError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes, write_together
 from graphquant_export.ascend.artifact import (
-    ENDINGS,
     AscendArtifact,
     artifact_files,
     artifact_paths,
@@ -34,7 +33,7 @@ from graphquant_export.frozen import (
     strip_later_attributes,
 )
 from graphquant_export.record import Record
-from graphquant_export.save_path import paths_of
+from graphquant_export.save_path import ENDINGS, paths_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ def open_ascend(save_path: str | os.PathLike[str], source: ExportSource) -> Asce
         ModelFileError: A file is missing, or can't be read; names it.
         OutputNotFoundError, RecordError, BiasOverflowError: as `export_ascend`.
     """
-    quantized_path, deploy_path = paths_of(save_path, *ENDINGS)
+    quantized_path, deploy_path = paths_of(save_path, *ENDINGS["ascend"])
     for path in (quantized_path, deploy_path):
         read_bytes(path, "artifact")
     deployed = deploy_graph(source.model, source.outputs, source.record)

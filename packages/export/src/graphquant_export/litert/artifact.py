@@ -11,9 +11,7 @@ import attrs
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes
 from graphquant_export.litert.schema import read_model
-from graphquant_export.save_path import paths_of
-
-ENDING = ".tflite"
+from graphquant_export.save_path import ENDINGS, paths_of
 
 
 @attrs.frozen
@@ -46,6 +44,6 @@ def open_litert(save_path: str | os.PathLike[str], source: ExportSource) -> Lite
     Raises:
         ModelFileError: The file is missing or is no .tflite file; names it.
     """
-    (path,) = paths_of(save_path, ENDING)
+    (path,) = paths_of(save_path, *ENDINGS["litert"])
     read_model(read_bytes(path, "save_path"), f"save_path ({path})")
     return LiteRtArtifact(path, source)

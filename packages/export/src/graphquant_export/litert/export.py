@@ -12,14 +12,14 @@ import tensorflow as tf
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
 from graphquant_export.frozen import check_outputs
-from graphquant_export.litert.artifact import ENDING, LiteRtArtifact
+from graphquant_export.litert.artifact import LiteRtArtifact
 from graphquant_export.litert.integer_model import integer_model
 from graphquant_export.litert.schema import model_bytes
 from graphquant_export.litert.weight_only import weight_only_model
 from graphquant_export.mnn import LayerParams
 from graphquant_export.mnn.quantized_layers import checked_params
 from graphquant_export.record import Record
-from graphquant_export.save_path import writable_paths
+from graphquant_export.save_path import ENDINGS, writable_paths
 from graphquant_export.simulation import simulate
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def export_litert(
         UnsupportedLayerError: A layer of LayerParams is not in the model.
         RangeError: A weight of such a layer is not on its grid.
     """
-    (path,) = writable_paths(save_path, ENDING)
+    (path,) = writable_paths(save_path, *ENDINGS["litert"])
     kept = record if isinstance(record, Record) else checked_params(record)
     if isinstance(kept, Record):
         simulated = simulate(model, outputs, kept)

@@ -24,11 +24,9 @@ from graphquant_export.mnn.model_file import read_mnn_model
 from graphquant_export.mnn.outputs import check_outputs_kept
 from graphquant_export.mnn.quantized_layers import checked_params
 from graphquant_export.mnn.verify import LayerComparison, compare_weights
-from graphquant_export.save_path import paths_of, writable_paths
+from graphquant_export.save_path import ENDINGS, paths_of, writable_paths
 
 logger = logging.getLogger(__name__)
-
-ENDINGS = (".mnn", ".pb", ".json")
 
 
 @attrs.frozen
@@ -88,7 +86,7 @@ def export_mnn(
     """
     layers = checked_params(params)
     names = check_outputs(model, outputs)
-    finals = writable_paths(save_path, *ENDINGS)
+    finals = writable_paths(save_path, *ENDINGS["mnn"])
     frozen = GraphDefEditor(model).graph_def(names)
     graph = import_frozen(frozen)
     # A layer that stays float would be converted just as wrongly as one that doesn't.
@@ -125,7 +123,7 @@ def open_mnn(save_path: str | os.PathLike[str], source: ExportSource) -> MnnArti
         UnsupportedLayerError: A layer of the source's parameters isn't in the model.
         RangeError: A stored weight is another than the frozen one; names the layer.
     """
-    mnn, pb, json = paths_of(save_path, *ENDINGS)
+    mnn, pb, json = paths_of(save_path, *ENDINGS["mnn"])
     for path in (mnn, pb, json):
         read_bytes(path, "save_path")
     layers = checked_params(source.record)

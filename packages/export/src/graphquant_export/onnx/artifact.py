@@ -9,8 +9,6 @@ import attrs
 
 from graphquant_core.exporter import ExportSource
 
-ENDING = ".onnx"
-
 
 @attrs.frozen
 class OnnxArtifact:

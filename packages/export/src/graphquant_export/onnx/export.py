@@ -12,7 +12,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_whole
-from graphquant_export.onnx.artifact import ENDING, OnnxArtifact
+from graphquant_export.onnx.artifact import OnnxArtifact
 from graphquant_export.onnx.constants import StoredConstant, groups_along
 from graphquant_export.onnx.conversion import Quantizer
 from graphquant_export.onnx.model import check_opset, quantized_model
@@ -20,7 +20,7 @@ from graphquant_export.onnx.model_file import opset_of, read_model
 from graphquant_export.onnx.output_quantizers import quantize_results
 from graphquant_export.onnx.sessions import INT8_OPSET
 from graphquant_export.record import Record
-from graphquant_export.save_path import paths_of, writable_paths
+from graphquant_export.save_path import ENDINGS, paths_of, writable_paths
 from graphquant_export.simulation import SimulatedLayer, simulate
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def export_onnx(
             doesn't fit.
         FileWriteError: The file can't be written. After any error an older one is as it was.
     """
-    (path,) = writable_paths(save_path, ENDING)
+    (path,) = writable_paths(save_path, *ENDINGS["onnx"])
     check_opset(opset)
     if activations not in ("int8", "uint8"):
         raise ConfigError(f'activations ({activations!r}) must be "int8" or "uint8"')
@@ -100,7 +100,7 @@ def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxAr
     Raises:
         ModelFileError: The file is missing, or is no ONNX model; names it.
     """
-    (path,) = paths_of(save_path, ENDING)
+    (path,) = paths_of(save_path, *ENDINGS["onnx"])
     return OnnxArtifact(path, opset_of(read_model(path)), source)
 
 

@@ -21,12 +21,12 @@ from graphquant_export.frozen import (
 from graphquant_export.mnn import LayerParams
 from graphquant_export.mnn.quantized_layers import checked_params, quantized_layers
 from graphquant_export.node_def import const_node
-from graphquant_export.onnx.artifact import ENDING, OnnxArtifact
+from graphquant_export.onnx.artifact import OnnxArtifact
 from graphquant_export.onnx.constants import StoredConstant
 from graphquant_export.onnx.dequantize import INT4_OPSET
 from graphquant_export.onnx.model import check_opset, quantized_model
 from graphquant_export.onnx.weight_grids import weight_constant
-from graphquant_export.save_path import writable_paths
+from graphquant_export.save_path import ENDINGS, writable_paths
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def export_onnx_weights(
         ConfigError: `opset` is none that can be written.
         FileWriteError: The file can't be written. After any error an older one is as it was.
     """
-    (path,) = writable_paths(save_path, ENDING)
+    (path,) = writable_paths(save_path, *ENDINGS["onnx"])
     layers = checked_params(params)
     small = any(layer.bits <= 4 or layer.block_size for layer in layers)
     opset = (INT4_OPSET if small else DEFAULT_OPSET) if opset is None else opset

@@ -19,7 +19,6 @@ from graphquant_export.frozen import import_frozen
 from graphquant_export.mnn.command import ConverterCommand
 from graphquant_export.mnn.compress_params import identity_of
 from graphquant_export.mnn.convert import convert
-from graphquant_export.mnn.export import ENDINGS
 from graphquant_export.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.mnn.int8.compare_layers import compare_layers, other_weights
 from graphquant_export.mnn.int8.frozen_graph import FrozenGraph, freeze_for_mnn, simulate_mnn
@@ -30,7 +29,7 @@ from graphquant_export.mnn.layers import check_convertible, plan_for_mnn
 from graphquant_export.mnn.model_file import MnnLayer, read_mnn_model
 from graphquant_export.mnn.outputs import check_outputs_kept
 from graphquant_export.record import Record
-from graphquant_export.save_path import writable_paths
+from graphquant_export.save_path import ENDINGS, writable_paths
 from graphquant_export.simulation import SimulatedGraph, simulate
 
 logger = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def export_mnn_int8(
         ModelFileError: The converter failed.
         FileWriteError: The files can't be written. After any error older files are as they were.
     """
-    finals = writable_paths(save_path, *ENDINGS)
+    finals = writable_paths(save_path, *ENDINGS["mnn"])
     simulated = simulate(model, outputs, record)
     frozen = _frozen_graph(simulated, calibration)
     content = frozen.graph_def.SerializeToString(deterministic=True)

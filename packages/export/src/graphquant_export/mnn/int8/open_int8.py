@@ -13,7 +13,6 @@ from graphquant_core.files import read_bytes
 from graphquant_core.graph import GraphView
 from graphquant_export.frozen import import_frozen, load_graph_def
 from graphquant_export.mnn.command import ConverterCommand
-from graphquant_export.mnn.export import ENDINGS
 from graphquant_export.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.mnn.int8.compare_layers import compare_layers, other_weights
@@ -30,7 +29,7 @@ from graphquant_export.mnn.int8.planned_layers import (
 from graphquant_export.mnn.layers import plan_for_mnn
 from graphquant_export.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
 from graphquant_export.mnn.op_names import mnn_op_names
-from graphquant_export.save_path import paths_of
+from graphquant_export.save_path import ENDINGS, paths_of
 from graphquant_export.simulation import simulate
 
 
@@ -46,7 +45,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         UnsupportedLayerError: The model lacks a layer of the record.
         RangeError: It holds another number than the record.
     """
-    paths = paths_of(save_path, *ENDINGS)
+    paths = paths_of(save_path, *ENDINGS["mnn"])
     model_path, frozen_path, params_path = paths
     for path in paths:
         read_bytes(path, "save_path")
