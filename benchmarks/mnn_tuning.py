@@ -19,8 +19,8 @@ import tensorflow.compat.v1 as tf
 
 from benchmarks.mnn_task import OUTPUT, Network, Task, float_accuracies, float_checkpoint
 from benchmarks.report import Row
-from graphquant_export.mnn import ConverterCommand, convert, run_mnn_model
-from graphquant_export.mnn.verify import compare_weights
+from graphquant_export.targets.mnn import ConverterCommand, convert, run_mnn_model
+from graphquant_export.targets.mnn.verify import compare_weights
 from graphquant_wq import strip_wq_ops
 
 ACCURACIES = ("float", "float_continued", "last_step", "reestimated", "mnn")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from graphquant_export.mnn.command import ConverterCommand
-from graphquant_export.mnn.convert import convert
+from graphquant_export.targets.mnn.command import ConverterCommand
+from graphquant_export.targets.mnn.convert import convert
 
 Timed = Callable[[], float]
 

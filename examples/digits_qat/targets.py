@@ -11,8 +11,8 @@ from files import Files
 
 from graphquant_core import load_registry
 from graphquant_core.exceptions import MissingDependencyError
+from graphquant_core.graph.frozen import load_graph_def
 from graphquant_export import read_record
-from graphquant_export.frozen import load_graph_def
 from graphquant_export.report import write_report
 from graphquant_export.verify import Verification, verify
 

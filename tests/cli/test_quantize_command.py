@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from graphquant_export.mnn import read_mnn_layers
-from graphquant_export.record import read_record
+from graphquant_core.record import read_record
+from graphquant_export.targets.mnn import read_mnn_layers
 
 Run = Callable[..., Any]
 

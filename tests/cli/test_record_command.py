@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import pytest
 
-from graphquant_export.record import LayerFactors, Record, write_record
+from graphquant_core.record import LayerFactors, Record, write_record
 
 Run = Callable[..., Any]
 

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import pytest
 
-from graphquant_export.record import Record, read_record, write_record
+from graphquant_core.record import Record, read_record, write_record
 
 Run = Callable[..., Any]
 

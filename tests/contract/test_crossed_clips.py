@@ -11,7 +11,7 @@ import tensorflow as tf
 import graphquant_qat as amct
 from graphquant_core.grid import INT8
 from graphquant_core.quantize import affine_params
-from graphquant_export.record import read_record
+from graphquant_core.record import read_record
 
 v1 = tf.compat.v1
 

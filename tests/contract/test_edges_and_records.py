@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import graphquant_qat as amct
 from graphquant_core.exceptions import EmptyRecordError, RecordError
-from graphquant_export.record import read_record
+from graphquant_core.record import read_record
 from graphquant_wq import WeightQuantizer
 
 v1 = tf.compat.v1

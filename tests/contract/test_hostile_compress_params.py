@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from graphquant_core.exceptions import GraphQuantError
 from graphquant_core.testing import damaged
-from graphquant_export.mnn import LayerParams, read_compress_params, save_compress_params
-from graphquant_export.mnn.compress_schema import messages
+from graphquant_export.targets.mnn import LayerParams, read_compress_params, save_compress_params
+from graphquant_export.targets.mnn.compress_schema import messages
 
 LAYERS = (LayerParams("conv/BiasAdd", 4, True), LayerParams("fc", 2, False, 32))
 JSON_PIECES = (

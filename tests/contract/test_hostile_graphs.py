@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphquant_core.exceptions import GraphQuantError
+from graphquant_core.graph.frozen import load_graph_def
 from graphquant_core.testing import damaged
-from graphquant_export.frozen import load_graph_def
 
 v1 = tf.compat.v1
 WORKER = Path(__file__).parent / "scripts" / "import_graphs.py"

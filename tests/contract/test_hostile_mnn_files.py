@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from graphquant_core.exceptions import GraphQuantError, ModelFileError
 from graphquant_core.testing import damaged
-from graphquant_export.mnn import read_mnn_layers
+from graphquant_export.targets.mnn import read_mnn_layers
 
 DATA = Path(__file__).parent / "data"
 # Models of three convolutions that MNN's converter wrote: 4 bits asymmetric, 8 bits, and float;

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphquant_core.exceptions import GraphQuantError
+from graphquant_core.record import format_record, parse_record, read_record
 from graphquant_core.testing import damaged
-from graphquant_export.record import format_record, parse_record, read_record
 
 VALID = b"""record {
   key: "conv1/Conv2D"

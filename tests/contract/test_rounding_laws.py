@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from graphquant_export.mnn import mnn_quantize
+from graphquant_export.targets.mnn import mnn_quantize
 
 BITS = st.integers(2, 8)
 ROWS = npst.arrays(

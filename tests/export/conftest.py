@@ -19,7 +19,7 @@ from graphquant_core.graph.rewire import (
     WEIGHT_OUTPUT,
     mark,
 )
-from graphquant_export.record import LayerFactors, Record, format_record, parse_record
+from graphquant_core.record import LayerFactors, Record, format_record, parse_record
 
 v1 = tf.compat.v1
 

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from graphquant_core.channels import per_channel_shape
 from graphquant_core.exceptions import NonFiniteError
 from graphquant_core.graph import GraphView, affine_tail
-from graphquant_export.fold_batch_norm import batch_norm_factors, folds, parameters
-from graphquant_export.frozen import evaluate_constants
+from graphquant_core.graph.frozen import evaluate_constants
+from graphquant_core.graph.frozen.fold_batch_norm import batch_norm_factors, folds, parameters
 
 v1 = tf.compat.v1
 

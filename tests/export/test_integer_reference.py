@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, OutputNotFoundError
 from graphquant_core.layer import Layer
+from graphquant_core.record import LayerFactors, Record
 from graphquant_core.registry import load_registry
-from graphquant_export.ascend import quantize_graph
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.record import LayerFactors, Record
+from graphquant_export.targets.ascend import quantize_graph
 
 v1 = tf.compat.v1
 

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.exceptions import RecordError
-from graphquant_export.ascend import ASCEND_TYPES, quantize_graph
+from graphquant_core.record import LayerFactors, Record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.record import LayerFactors, Record
+from graphquant_export.targets.ascend import ASCEND_TYPES, quantize_graph
 
 v1 = tf.compat.v1
 

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, ModelFileError, NonFiniteError, RangeError
-from graphquant_export.ascend import ASCEND_TYPES
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.simulation import observe_ranges, simulate
+from graphquant_export.targets.ascend import ASCEND_TYPES
 
 
 def test_the_simulation_gives_what_the_graph_of_integers_gives(trained, run, image):

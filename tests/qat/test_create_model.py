@@ -24,8 +24,8 @@ from graphquant_core.exceptions import (
 )
 from graphquant_core.graph import Rewrite, plan_graph
 from graphquant_core.grid import Grid
+from graphquant_core.record import parse_record
 from graphquant_core.testing.graphs import GraphSpec, build_graph, graph_specs
-from graphquant_export.record import parse_record
 from graphquant_qat.config.defaults import default_config
 from graphquant_qat.graph.insert import insert_quantizers
 

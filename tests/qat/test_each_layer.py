@@ -16,7 +16,7 @@ from graphquant_core.channels import channel_matrix
 from graphquant_core.graph import plan_graph
 from graphquant_core.grid import INT8
 from graphquant_core.quantize import affine_params
-from graphquant_export.record import parse_record
+from graphquant_core.record import parse_record
 
 v1 = tf.compat.v1
 

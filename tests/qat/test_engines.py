@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import graphquant_qat as amct
-from graphquant_export.record import parse_record
+from graphquant_core.record import parse_record
 
 v1 = tf.compat.v1
 ENGINES = Path(__file__).parent / "engines"

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 import graphquant_qat as amct
 from graphquant_core.graph import plan_graph
-from graphquant_export.frozen import load_graph_def
-from graphquant_export.record import read_record
+from graphquant_core.graph.frozen import load_graph_def
+from graphquant_core.record import read_record
 
 v1 = tf.compat.v1
 Build = Callable[[tf.Tensor], tf.Tensor]

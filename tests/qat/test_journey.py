@@ -13,9 +13,9 @@ import tensorflow as tf
 
 import graphquant_qat as amct
 from graphquant_core.exceptions import EmptyRecordError
-from graphquant_export.frozen import load_graph_def
+from graphquant_core.graph.frozen import load_graph_def
+from graphquant_core.record import read_record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.record import read_record
 
 v1 = tf.compat.v1
 LAYERS = ("conv/Conv2D", "dw/depthwise", "up/conv2d_transpose", "pool/AvgPool", "dense/MatMul")

@@ -14,8 +14,8 @@ from graphquant_core.exceptions import (
     ModelFileError,
     OutputNotFoundError,
 )
-from graphquant_export.ascend import without_ascend_functions
-from graphquant_export.frozen import load_graph_def
+from graphquant_core.graph.frozen import load_graph_def
+from graphquant_export.targets.ascend import without_ascend_functions
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from graphquant_export.ascend import quantize_graph
-from graphquant_export.frozen import load_graph_def
-from graphquant_export.record import LayerFactors, Record
+from graphquant_core.graph.frozen import load_graph_def
+from graphquant_core.record import LayerFactors, Record
+from graphquant_export.targets.ascend import quantize_graph
 
 v1 = tf.compat.v1
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from graphquant_export.mnn import ConverterCommand, convert, run_mnn_model
-from graphquant_export.mnn.verify import compare_weights
+from graphquant_export.targets.mnn import ConverterCommand, convert, run_mnn_model
+from graphquant_export.targets.mnn.verify import compare_weights
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 

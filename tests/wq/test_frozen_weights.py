@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.exceptions import BitsError, NoLayersError, NonFiniteError, UnknownNameError
-from graphquant_export.mnn import mnn_quantize
-from graphquant_export.mnn.export import export_mnn
+from graphquant_export.targets.mnn import mnn_quantize
+from graphquant_export.targets.mnn.export import export_mnn
 from graphquant_wq import quantize_frozen_weights
 from graphquant_wq.frozen_weights import QuantizedWeights
 

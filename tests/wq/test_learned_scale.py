@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from graphquant_core.grid import Grid
 from graphquant_core.quantizers import QuantizerRequest
 from graphquant_core.registry import load_registry
-from graphquant_export.mnn import mnn_quantize
+from graphquant_export.targets.mnn import mnn_quantize
 from graphquant_wq import WeightQuantizer, restore_float_checkpoint
 
 v1 = tf.compat.v1

@@ -12,7 +12,7 @@ from graphquant_core.exceptions import ConfigError
 from graphquant_core.grid import Grid
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 from graphquant_core.registry import load_registry
-from graphquant_export.mnn import mnn_quantize
+from graphquant_export.targets.mnn import mnn_quantize
 
 v1 = tf.compat.v1
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.registry import load_registry
-from graphquant_export.mnn import read_mnn_layers, run_mnn_model
+from graphquant_export.targets.mnn import read_mnn_layers, run_mnn_model
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 v1 = tf.compat.v1

@@ -20,7 +20,7 @@ from graphquant_core.exceptions import (
     SessionExistsError,
     UnknownNameError,
 )
-from graphquant_export.mnn import mnn_grouping, mnn_quantize, read_compress_params
+from graphquant_export.targets.mnn import mnn_grouping, mnn_quantize, read_compress_params
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 v1 = tf.compat.v1

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from graphquant_core.exceptions import GraphQuantError
 from graphquant_core.graph import plan_graph
-from graphquant_export.frozen import import_frozen
+from graphquant_core.graph.frozen import import_frozen
 
 EXTRA_BYTES = 2 * 2**30
 LONGEST_MESSAGE = 2000

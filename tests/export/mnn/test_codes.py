@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from graphquant_core.exceptions import ModelFileError, UnsupportedLayerError
 from graphquant_core.layer import Layer
-from graphquant_export.mnn import mnn_grouping, mnn_quantize, read_mnn_layers
-from graphquant_export.mnn.stored_codes import decode_codes
-from graphquant_export.mnn.wheel import run_mnnconvert
+from graphquant_export.targets.mnn import mnn_grouping, mnn_quantize, read_mnn_layers
+from graphquant_export.targets.mnn.stored_codes import decode_codes
+from graphquant_export.targets.mnn.wheel import run_mnnconvert
 
 LAYERS = [
     Layer("conv", "Conv2D", 0, 1, (3, 3, 32, 6), (3,)),

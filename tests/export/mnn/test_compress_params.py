@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphquant_core.exceptions import BitsError, FileWriteError, ModelFileError
-from graphquant_export.mnn import LayerParams, read_compress_params, save_compress_params
-from graphquant_export.mnn.compress_schema import messages
-from graphquant_export.mnn.wire import join_fields, split_fields
+from graphquant_export.targets.mnn import LayerParams, read_compress_params, save_compress_params
+from graphquant_export.targets.mnn.compress_schema import messages
+from graphquant_export.targets.mnn.wire import join_fields, split_fields
 
 LAYERS = (
     LayerParams("conv/BiasAdd", 4, True),
@@ -234,7 +234,7 @@ def test_bits_in_a_file_that_mnn_cannot_store_are_refused_with_its_name(
 def test_the_file_needs_no_tensorflow() -> None:
     """Writing and reading compression parameters starts at once."""
     program = (
-        "import sys, graphquant_export.mnn as mnn; mnn.save_compress_params; "
+        "import sys, graphquant_export.targets.mnn as mnn; mnn.save_compress_params; "
         "print('tensorflow' in sys.modules)"
     )
     done = subprocess.run(

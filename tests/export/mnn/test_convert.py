@@ -16,7 +16,7 @@ from graphquant_core.exceptions import (
     ModelFileError,
     UnsupportedLayerError,
 )
-from graphquant_export.mnn import (
+from graphquant_export.targets.mnn import (
     ConverterCommand,
     LayerParams,
     convert,
@@ -26,8 +26,8 @@ from graphquant_export.mnn import (
     run_mnn_model,
     save_compress_params,
 )
-from graphquant_export.mnn.layers import plan_for_mnn
-from graphquant_export.mnn.verify import compare_weights
+from graphquant_export.targets.mnn.layers import plan_for_mnn
+from graphquant_export.targets.mnn.verify import compare_weights
 
 v1 = tf.compat.v1
 

@@ -19,7 +19,7 @@ from graphquant_core.exceptions import (
 )
 from graphquant_core.exporter import Exporter
 from graphquant_core.registry import load_registry
-from graphquant_export.mnn import (
+from graphquant_export.targets.mnn import (
     ConverterCommand,
     LayerParams,
     mnn_grouping,
@@ -27,7 +27,7 @@ from graphquant_export.mnn import (
     read_compress_params,
     run_mnn_model,
 )
-from graphquant_export.mnn.layers import plan_for_mnn
+from graphquant_export.targets.mnn.layers import plan_for_mnn
 
 v1 = tf.compat.v1
 

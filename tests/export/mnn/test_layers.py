@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import tensorflow as tf
 
-from graphquant_export.mnn.layers import plan_for_mnn
+from graphquant_export.targets.mnn.layers import plan_for_mnn
 
 v1 = tf.compat.v1
 

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
-from graphquant_export.mnn import ConverterCommand, convert, read_mnn_layers
-from graphquant_export.mnn.layers import plan_for_mnn
-from graphquant_export.mnn.op_names import mnn_op_names
+from graphquant_export.targets.mnn import ConverterCommand, convert, read_mnn_layers
+from graphquant_export.targets.mnn.layers import plan_for_mnn
+from graphquant_export.targets.mnn.op_names import mnn_op_names
 
 v1 = tf.compat.v1
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from graphquant_export.record import LayerFactors, Record
+from graphquant_core.record import LayerFactors, Record
 
 v1 = tf.compat.v1
 

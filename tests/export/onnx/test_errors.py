@@ -19,9 +19,9 @@ from graphquant_core.exceptions import (
     RecordError,
     UnsupportedLayerError,
 )
+from graphquant_core.record import LayerFactors, Record
 from graphquant_core.registry import load_registry
-from graphquant_export.onnx.export import export_onnx
-from graphquant_export.record import LayerFactors, Record
+from graphquant_export.targets.onnx.export import export_onnx
 
 v1 = tf.compat.v1
 

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from graphquant_export.onnx.export import export_onnx
 from graphquant_export.simulation import simulate
+from graphquant_export.targets.onnx.export import export_onnx
 
 LAYERS = [
     ("Conv2D", "NHWC"),
@@ -160,8 +160,8 @@ def test_unsigned_activations_are_the_same_values(layer_model, tmp_path):
 SCRIPT = """
 import sys
 import tensorflow as tf
-from graphquant_export.onnx.export import export_onnx
-from graphquant_export.record import read_record
+from graphquant_export.targets.onnx.export import export_onnx
+from graphquant_core.record import read_record
 graph_def = tf.compat.v1.GraphDef.FromString(open(sys.argv[1], "rb").read())
 export_onnx(graph_def, ["logits", "probability"], read_record(sys.argv[2]), sys.argv[3])
 """
@@ -169,7 +169,7 @@ export_onnx(graph_def, ["logits", "probability"], read_record(sys.argv[2]), sys.
 
 def test_the_same_model_is_the_same_bytes(residual, tmp_path, monkeypatch):
     """In one process twice, and in another with another hash seed."""
-    from graphquant_export.record import write_record
+    from graphquant_core.record import write_record
 
     network = residual(batch=None)
     artifacts = [

@@ -10,12 +10,12 @@ import onnx
 import pytest
 import tensorflow as tf
 
-import graphquant_export.onnx as target
+import graphquant_export.targets.onnx as target
 from graphquant_core.handler import full_shape
 from graphquant_core.layer import Layer
+from graphquant_core.record import LayerFactors, Record
 from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.record import LayerFactors, Record
 from graphquant_export.simulation import simulate
 
 v1 = tf.compat.v1

@@ -15,12 +15,12 @@ from graphquant_core.exceptions import (
     RangeError,
 )
 from graphquant_core.exporter import ReopeningExporter
+from graphquant_core.record import LayerFactors, Record
 from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.onnx.export import export_onnx, open_onnx
-from graphquant_export.onnx.runtime import OnnxRuntime
-from graphquant_export.record import LayerFactors, Record
 from graphquant_export.simulation import simulate
+from graphquant_export.targets.onnx.export import export_onnx, open_onnx
+from graphquant_export.targets.onnx.runtime import OnnxRuntime
 
 v1 = tf.compat.v1
 

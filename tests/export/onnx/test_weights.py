@@ -10,9 +10,9 @@ from onnx import numpy_helper
 
 from graphquant_core.exceptions import RangeError, RecordError, UnsupportedLayerError
 from graphquant_core.registry import load_registry
-from graphquant_export.mnn import LayerParams
-from graphquant_export.onnx.runtime import OnnxRuntime
-from graphquant_export.onnx.weights import export_onnx_weights
+from graphquant_export.targets.mnn import LayerParams
+from graphquant_export.targets.onnx.runtime import OnnxRuntime
+from graphquant_export.targets.onnx.weights import export_onnx_weights
 from graphquant_wq.frozen_weights import quantize_frozen_weights
 
 v1 = tf.compat.v1

@@ -21,12 +21,12 @@ from graphquant_core.exceptions import (
     UnknownNameError,
 )
 from graphquant_core.graph import plan_graph
+from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.grid import INT8
 from graphquant_core.quantize import affine_params
-from graphquant_export.ascend import export_ascend
-from graphquant_export.frozen import import_frozen
+from graphquant_core.record import validate_record
 from graphquant_export.post_training import ESTIMATORS, quantize_post_training
-from graphquant_export.record import validate_record
+from graphquant_export.targets.ascend import export_ascend
 
 v1 = tf.compat.v1
 

@@ -24,10 +24,10 @@ from graphquant_core.exceptions import (
     RangeError,
     UncalibratedError,
 )
-from graphquant_export.ascend import quantize_graph
-from graphquant_export.frozen import load_graph_def
+from graphquant_core.graph.frozen import load_graph_def
+from graphquant_core.record import read_record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.record import read_record
+from graphquant_export.targets.ascend import quantize_graph
 
 v1 = tf.compat.v1
 fq = tf.quantization.fake_quant_with_min_max_vars

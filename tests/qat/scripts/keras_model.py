@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import graphquant_qat as amct
 from graphquant_core.graph import GraphView
-from graphquant_export.record import read_record
+from graphquant_core.record import read_record
 from graphquant_qat.graph.trainable_plan import plan_training
 
 v1 = tf.compat.v1

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from graphquant_core import load_registry
-from graphquant_export.mnn import mnn_quantize
+from graphquant_export.targets.mnn import mnn_quantize
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 BITS = 4

@@ -12,9 +12,9 @@ import tensorflow.compat.v1 as tf
 import graphquant_qat as amct
 from graphquant_core import load_registry
 from graphquant_core.graph import plan_graph
-from graphquant_export.frozen import load_graph_def
+from graphquant_core.graph.frozen import load_graph_def
+from graphquant_core.record import read_record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.record import read_record
 from graphquant_export.verify import open_artifact, verify
 
 CHANNELS = (6, 8)

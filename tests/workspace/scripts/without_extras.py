@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from graphquant_core import load_registry
-from graphquant_export.record import LayerFactors, Record
+from graphquant_core.record import LayerFactors, Record
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 

@@ -16,9 +16,9 @@ def read_factors(path: Path) -> Any:
         RecordError, EmptyRecordError: It holds no record.
     """
     if path.suffix in _COMPRESSION_PARAMETERS:
-        from graphquant_export.mnn import read_compress_params
+        from graphquant_export.targets.mnn import read_compress_params
 
         return read_compress_params(path)
-    from graphquant_export.record import read_record
+    from graphquant_core.record import read_record
 
     return read_record(path)

@@ -74,7 +74,7 @@ class Exporter(Protocol):
         Args:
             model: Frozen graph, with the fake quantisers that it was trained with, or float.
             outputs: Names of the ops that are the model's outputs.
-            record: Factors of each layer: a ``graphquant_export.record.Record``.
+            record: Factors of each layer: a ``graphquant_core.record.Record``.
             save_path: Start of the names of the files.
             calibration: Samples for each placeholder, by its name. The record covers what goes
                 into the layers; a target that also needs the range of what comes out of one

@@ -1,7 +1,6 @@
 """Record files, freezing, batch-norm folding and exporters of graphquant.
 
-Importing this package starts no TensorFlow; `graphquant_export.ascend` and
-`graphquant_export.integer_reference` do.
+Importing this package starts no TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from graphquant_core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from graphquant_export.record import (
+    from graphquant_core.record import (
         LayerFactors,
         Record,
         format_record,
@@ -35,4 +34,6 @@ __all__ = [
 
 __version__ = version("graphquant-export")
 
-__getattr__ = lazy_names(__name__, {name: ".record" for name in __all__ if name != "__version__"})
+__getattr__ = lazy_names(
+    __name__, {name: "graphquant_core.record" for name in __all__ if name != "__version__"}
+)

@@ -16,16 +16,20 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph import GraphView
-from graphquant_export.ascend import ASCEND_TYPES, ascend_functions, without_ascend_functions
-from graphquant_export.channels_last import CHANNELS_LAST_PORTS, make_channels_last
-from graphquant_export.frozen import (
+from graphquant_core.graph.frozen import (
     GraphDefEditor,
     check_outputs,
     cpu_session,
     import_frozen,
     tensor_name,
 )
-from graphquant_export.node_def import node_def
+from graphquant_core.graph.frozen.channels_last import CHANNELS_LAST_PORTS, make_channels_last
+from graphquant_core.graph.frozen.node_def import node_def
+from graphquant_export.targets.ascend import (
+    ASCEND_TYPES,
+    ascend_functions,
+    without_ascend_functions,
+)
 
 SOURCES = frozenset({"AscendQuant", "AscendWeightQuant"})
 SINKS = ASCEND_TYPES - SOURCES

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphquant_core.hookspecs import hookimpl
-from graphquant_export.ascend_exporter import AscendExporter
-from graphquant_export.litert_exporter import LiteRtExporter
-from graphquant_export.mnn_exporter import MnnExporter
-from graphquant_export.onnx_exporter import OnnxExporter
+from graphquant_export.targets.ascend_exporter import AscendExporter
+from graphquant_export.targets.litert_exporter import LiteRtExporter
+from graphquant_export.targets.mnn_exporter import MnnExporter
+from graphquant_export.targets.onnx_exporter import OnnxExporter
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import Exporter

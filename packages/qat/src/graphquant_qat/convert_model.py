@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 
 from graphquant_core.files import check_writable, write_together
-from graphquant_export.ascend import artifact_files, artifact_paths, quantize_graph
-from graphquant_export.frozen import check_outputs, load_graph_def
-from graphquant_export.record import format_record
+from graphquant_core.graph.frozen import check_outputs, load_graph_def
+from graphquant_core.record import format_record
+from graphquant_export.targets.ascend import artifact_files, artifact_paths, quantize_graph
 from graphquant_qat.fake_quant.derive import derive_record
 
 logger = logging.getLogger(__name__)

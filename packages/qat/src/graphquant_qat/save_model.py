@@ -6,9 +6,9 @@ import logging
 import os
 from collections.abc import Sequence
 
-from graphquant_export.ascend import artifact_paths, export_ascend
-from graphquant_export.frozen import check_outputs, load_graph_def
-from graphquant_export.record import read_record
+from graphquant_core.graph.frozen import check_outputs, load_graph_def
+from graphquant_core.record import read_record
+from graphquant_export.targets.ascend import artifact_paths, export_ascend
 
 logger = logging.getLogger(__name__)
 

@@ -13,18 +13,18 @@ import tensorflow as tf
 from graphquant_core.exceptions import NoLayersError
 from graphquant_core.finite import check_finite
 from graphquant_core.graph import GraphView
-from graphquant_core.layer import Layer, Skip
-from graphquant_core.plan import Plan
-from graphquant_export.frozen import (
+from graphquant_core.graph.frozen import (
     GraphDefEditor,
     check_outputs,
     evaluate_constants,
     import_frozen,
 )
-from graphquant_export.mnn import LayerParams, mnn_grouping, mnn_quantize
-from graphquant_export.mnn.layers import plan_for_mnn
-from graphquant_export.mnn.op_names import mnn_op_names
-from graphquant_export.node_def import const_node
+from graphquant_core.graph.frozen.node_def import const_node
+from graphquant_core.layer import Layer, Skip
+from graphquant_core.plan import Plan
+from graphquant_export.targets.mnn import LayerParams, mnn_grouping, mnn_quantize
+from graphquant_export.targets.mnn.layers import plan_for_mnn
+from graphquant_export.targets.mnn.op_names import mnn_op_names
 from graphquant_wq.graph.folded_factor import folded_factor
 from graphquant_wq.graph.records import QuantizedWeight
 from graphquant_wq.graph.start import has_pruned_zeros

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, GraphStateError, RangeError
 from graphquant_core.graph import BatchNorm, GraphView, Rewrite
+from graphquant_core.graph.frozen.fold_batch_norm import parameters
 from graphquant_core.graph.guards import check_extensible
-from graphquant_export.fold_batch_norm import parameters
-from graphquant_export.mnn import mnn_quantize
+from graphquant_export.targets.mnn import mnn_quantize
 from graphquant_wq.graph.moved_norm import MovedNorm, moved, norm_behind
 from graphquant_wq.graph.records import GraphRecord, QuantizedWeight, record_of
 from graphquant_wq.weak_groups import warn_of_weak_groups

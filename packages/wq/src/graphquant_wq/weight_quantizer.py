@@ -16,7 +16,7 @@ from graphquant_core.exceptions import ConfigError, GraphStateError
 from graphquant_core.graph import GraphView
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry, load_registry
-from graphquant_export.mnn import ConverterCommand, LayerParams, save_compress_params
+from graphquant_export.targets.mnn import ConverterCommand, LayerParams, save_compress_params
 from graphquant_wq.graph.dampening import dampening_loss
 from graphquant_wq.graph.rewrite import quantize_graph
 from graphquant_wq.graph.start import (

@@ -12,7 +12,7 @@ from graphquant_core import hookimpl
 def count(model: Path) -> None:
     """Print the number of weights of each layer of a frozen graph that can be quantised."""
     from graphquant_core.graph import plan_graph
-    from graphquant_export.frozen import import_frozen, load_graph_def
+    from graphquant_core.graph.frozen import import_frozen, load_graph_def
 
     total = 0
     for layer in plan_graph(import_frozen(load_graph_def(model, "MODEL"))).layers:

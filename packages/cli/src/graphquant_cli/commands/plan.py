@@ -36,7 +36,7 @@ def plan(
     from graphquant_core.plan import HEADER
 
     if weight_only:
-        from graphquant_export.mnn.layers import plan_for_mnn
+        from graphquant_export.targets.mnn.layers import plan_for_mnn
 
         found = plan_for_mnn(loaded.graph())
     else:

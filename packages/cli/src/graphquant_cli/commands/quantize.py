@@ -121,9 +121,9 @@ def _quantize_all(
     as_json: bool,
 ) -> None:
     from graphquant_core.files import check_writable
+    from graphquant_core.record import write_record
     from graphquant_export.inputs import load_samples
     from graphquant_export.post_training import quantize_post_training, range_estimator
-    from graphquant_export.record import write_record
 
     range_estimator(options["activation"])
     record_path = Path(f"{save_path}_record.txt")
@@ -169,7 +169,7 @@ def _float_rest(plan: Plan) -> str:
 def _write_sources(found: Any, save_path: Path, written: Collection[Path]) -> tuple[Path, ...]:
     """What `verify` takes as the model and its record, unless the target has written them."""
     from graphquant_core.files import write_whole
-    from graphquant_export.mnn import save_compress_params
+    from graphquant_export.targets.mnn import save_compress_params
 
     graph, params = Path(f"{save_path}.pb"), Path(f"{save_path}.json")
     if graph in written:

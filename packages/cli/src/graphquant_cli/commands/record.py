@@ -27,8 +27,8 @@ RecordArgument = Annotated[
 @app.command(epilog=examples("record show record.txt", "record show record.txt --json"))
 def show(record: RecordArgument, as_json: JsonOption = False) -> None:
     """Print scale, offset and range of each layer's activation, and the scales of its weight."""
-    from graphquant_export.record import read_record
-    from graphquant_export.record.summary import SUMMARY_HEADER, summarize_record
+    from graphquant_core.record import read_record
+    from graphquant_core.record.summary import SUMMARY_HEADER, summarize_record
 
     rows = summarize_record(read_record(record))
     if as_json:
@@ -51,8 +51,8 @@ def check(
     Exits with 1 when it does not.
     """
     from graphquant_core.exceptions import RecordError
+    from graphquant_core.record import read_record, validate_record
     from graphquant_export.inputs import load_model
-    from graphquant_export.record import read_record, validate_record
 
     factors = read_record(record)
     loaded = load_model(model, output, signature)
@@ -93,8 +93,8 @@ def diff(
 
     Exits with 1 when they differ.
     """
-    from graphquant_export.record import read_record
-    from graphquant_export.record.compare import COMPARISON_HEADER, compare_records
+    from graphquant_core.record import read_record
+    from graphquant_core.record.compare import COMPARISON_HEADER, compare_records
 
     rows = compare_records(read_record(first), read_record(second), tolerance)
     differing = [row for row in rows if row.differs]

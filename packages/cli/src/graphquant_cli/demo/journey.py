@@ -14,8 +14,8 @@ import tensorflow as tf
 from graphquant_cli.demo.digits import Digits
 from graphquant_cli.demo.network import OUTPUT, Network, build_network
 from graphquant_cli.optional_packages import need
-from graphquant_export.ascend import export_ascend
 from graphquant_export.post_training import quantize_post_training
+from graphquant_export.targets.ascend import export_ascend
 
 v1 = tf.compat.v1
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
+from graphquant_core.graph.frozen import check_outputs, cpu_session
 from graphquant_core.graph.view import VARIABLE_TYPES
-from graphquant_export.frozen import check_outputs, cpu_session
 from graphquant_export.inputs.brief import brief
 from graphquant_export.inputs.finish import finish
 from graphquant_export.inputs.freeze_function import check_finite_variable

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from graphquant_core.exceptions import NonFiniteError
-from graphquant_export.frozen import GraphDefEditor
+from graphquant_core.graph.frozen import GraphDefEditor
 from graphquant_export.inputs.inference_norm import warn_of_training_norms
 from graphquant_export.inputs.loaded_model import LoadedModel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphquant_core.exceptions import ModelFileError
-from graphquant_export.frozen import check_outputs, import_frozen, load_graph_def
+from graphquant_core.graph.frozen import check_outputs, import_frozen, load_graph_def
 from graphquant_export.inputs.finish import finish
 from graphquant_export.inputs.inline import inline_layers
 from graphquant_export.inputs.kind import ModelPath

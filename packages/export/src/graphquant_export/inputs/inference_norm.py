@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.affine import FUSED_BATCH_NORM_TYPES
+from graphquant_core.graph.frozen import GraphDefEditor
 from graphquant_core.graph.moving_averages import find_moving_averages
-from graphquant_export.frozen import GraphDefEditor
 
 logger = logging.getLogger(__name__)
 

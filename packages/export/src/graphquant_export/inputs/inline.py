@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import tensorflow as tf
 
+from graphquant_core.graph.frozen import GraphDefEditor
 from graphquant_core.graph.functions import functions_called_by
 from graphquant_core.registry import load_registry
-from graphquant_export.frozen import GraphDefEditor
 from graphquant_export.inputs.freeze_function import freeze_function
 from graphquant_export.inputs.name_outputs import name_outputs, output_name
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from graphquant_core.exceptions import MissingDependencyError, ModelFileError
-from graphquant_export.frozen import check_outputs
+from graphquant_core.graph.frozen import check_outputs
 from graphquant_export.inputs.brief import brief
 from graphquant_export.inputs.eager import in_eager_mode
 from graphquant_export.inputs.finish import finish

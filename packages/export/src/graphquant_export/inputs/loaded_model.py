@@ -27,6 +27,6 @@ class LoadedModel:
 
     def graph(self) -> tf.Graph:
         """A new tf.Graph with the nodes of `graph_def`."""
-        from graphquant_export.frozen import import_frozen
+        from graphquant_core.graph.frozen import import_frozen
 
         return import_frozen(self.graph_def)

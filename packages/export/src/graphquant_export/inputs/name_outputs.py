@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from graphquant_export.frozen import GraphDefEditor
+from graphquant_core.graph.frozen import GraphDefEditor
 
 _NAMELESS = re.compile(r"^(?:.*/)?Identity(?:_\d+)?$")
 

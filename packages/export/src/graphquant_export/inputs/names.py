@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from graphquant_export.frozen import tensor_name
+from graphquant_core.graph.frozen import tensor_name
 
 _CALL_PREFIX = re.compile(r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/)+(?=.)")
 _PASSED_VALUE = re.compile(r"^Func/.*/(?:in|out)put/_\d+$")

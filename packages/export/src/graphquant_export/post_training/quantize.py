@@ -14,24 +14,24 @@ import tensorflow as tf
 from graphquant_core.calibration import RangeEstimator
 from graphquant_core.exceptions import ConfigError, NoLayersError, RecordError, UnknownNameError
 from graphquant_core.graph import GraphView, plan_graph
-from graphquant_core.grid import INT8
-from graphquant_core.layer import Layer
-from graphquant_core.plan import Plan
-from graphquant_core.quantize import affine_params
-from graphquant_core.suggestions import closest
-from graphquant_export.ascend.layer_integers import needed_tensors
-from graphquant_export.ascend.sites import Site, find_sites
-from graphquant_export.frozen import (
+from graphquant_core.graph.frozen import (
     GraphDefEditor,
     check_outputs,
     evaluate_constants,
     import_frozen,
 )
+from graphquant_core.graph.frozen.while_loops import ops_in_loops
+from graphquant_core.grid import INT8
+from graphquant_core.layer import Layer
+from graphquant_core.plan import Plan
+from graphquant_core.quantize import affine_params
+from graphquant_core.record import LayerFactors, Record
+from graphquant_core.suggestions import closest
 from graphquant_export.post_training.estimators import range_estimator
 from graphquant_export.post_training.samples import Float32Array, sample_values
 from graphquant_export.post_training.weight_scales import weight_scales
-from graphquant_export.record import LayerFactors, Record
-from graphquant_export.while_loops import ops_in_loops
+from graphquant_export.targets.ascend.layer_integers import needed_tensors
+from graphquant_export.targets.ascend.sites import Site, find_sites
 
 logger = logging.getLogger(__name__)
 

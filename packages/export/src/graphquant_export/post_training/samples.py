@@ -10,8 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, NonFiniteError
-from graphquant_export.batches import make_batches
-from graphquant_export.frozen import cpu_session
+from graphquant_core.graph.frozen import cpu_session
+from graphquant_export.inputs.batches import make_batches
 from graphquant_export.inputs.brief import brief
 
 v1 = tf.compat.v1

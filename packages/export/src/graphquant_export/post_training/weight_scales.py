@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from graphquant_core.channels import channel_matrix, per_channel_shape
 from graphquant_core.finite import check_finite
+from graphquant_core.graph.frozen.fold_batch_norm import Values, folds
 from graphquant_core.grid import INT8_NARROW
 from graphquant_core.quantize import symmetric_scale
-from graphquant_export.ascend.sites import Site
-from graphquant_export.fold_batch_norm import Values, folds
+from graphquant_export.targets.ascend.sites import Site
 
 _PER_TENSOR_TYPES = frozenset({"MatMul"})
 _INT32_MAX = 2**31 - 1

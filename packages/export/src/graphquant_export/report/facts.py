@@ -13,17 +13,17 @@ import tensorflow as tf
 from graphquant_core.channels import per_channel_shape
 from graphquant_core.exporter import ExportSource
 from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.graph.frozen import GraphDefEditor, evaluate_constants, import_frozen
 from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
-from graphquant_export.ascend import DeployedGraph, deploy_graph
-from graphquant_export.batches import Batch, make_batches
-from graphquant_export.frozen import GraphDefEditor, evaluate_constants, import_frozen
-from graphquant_export.mnn.layers import plan_for_mnn
-from graphquant_export.mnn.quantized_layers import checked_params, quantized_layers
-from graphquant_export.record import Record
+from graphquant_core.record import Record
+from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.report.float_graph import FloatGraph, float_graph
 from graphquant_export.report.histogram import Counting, Histogram
 from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, simulate
+from graphquant_export.targets.ascend import DeployedGraph, deploy_graph
+from graphquant_export.targets.mnn.layers import plan_for_mnn
+from graphquant_export.targets.mnn.quantized_layers import checked_params, quantized_layers
 from graphquant_export.verify.comparison import Comparing
 from graphquant_export.verify.truths import GraphRunner
 

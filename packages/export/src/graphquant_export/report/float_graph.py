@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import attrs
 import tensorflow as tf
 
+from graphquant_core.graph.frozen import GraphDefEditor, tensor_name
 from graphquant_core.graph.rewire import WEIGHT_INPUT, marked_input
-from graphquant_export.ascend import DeployedGraph
-from graphquant_export.ascend.layer_integers import LayerIntegers
-from graphquant_export.ascend.sites import Site
-from graphquant_export.frozen import GraphDefEditor, tensor_name
+from graphquant_export.targets.ascend import DeployedGraph
+from graphquant_export.targets.ascend.layer_integers import LayerIntegers
+from graphquant_export.targets.ascend.sites import Site
 
 CONCATS = ("Concat", "ConcatV2")
 

@@ -10,16 +10,16 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.channels import per_channel_shape
-from graphquant_export.ascend import (
+from graphquant_core.graph.frozen import GraphDefEditor
+from graphquant_core.graph.frozen.node_def import const_node, fake_quantizer
+from graphquant_core.record import Record
+from graphquant_export.targets.ascend import (
     DeployedLayer,
     deploy_graph,
     without_ascend_functions,
 )
-from graphquant_export.ascend.layer_integers import LayerIntegers
-from graphquant_export.ascend.sites import Site
-from graphquant_export.frozen import GraphDefEditor
-from graphquant_export.node_def import const_node, fake_quantizer
-from graphquant_export.record import Record
+from graphquant_export.targets.ascend.layer_integers import LayerIntegers
+from graphquant_export.targets.ascend.sites import Site
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -94,7 +94,7 @@ def simulate(
         outputs: Names of the ops that are the model's outputs.
         record: Scales and offsets of the layers.
 
-    Raises: as `graphquant_export.ascend.export_ascend`, except for files.
+    Raises: as `graphquant_export.targets.ascend.export_ascend`, except for files.
     """
     deployed = deploy_graph(model, outputs, record)
     editor = GraphDefEditor(without_ascend_functions(deployed.graph_def))

@@ -47,7 +47,7 @@ def open_artifact(
         RecordError: The record doesn't belong to the model.
         ModelFileError: A file is missing or isn't of the target's format; names it.
     """
-    from graphquant_export.frozen import check_outputs
+    from graphquant_core.graph.frozen import check_outputs
 
     exporter = (registry or load_registry()).exporter(target)
     if not isinstance(exporter, ReopeningExporter):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphquant_core.exceptions import ModelFileError
+from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.runtime import LayerExecution, LayerOutput
-from graphquant_export.batches import Batch
-from graphquant_export.frozen import tensor_name
+from graphquant_export.inputs.batches import Batch
 from graphquant_export.verify.comparison import Comparing
 from graphquant_export.verify.own_inputs import OwnInputs
 from graphquant_export.verify.truths import Truths

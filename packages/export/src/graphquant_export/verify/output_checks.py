@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphquant_core.exceptions import ConfigError, RangeError
+from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.suggestions import closest
-from graphquant_export.frozen import tensor_name
 from graphquant_export.verify.comparison import Comparing
 from graphquant_export.verify.verification import Accuracy, OutputCheck
 

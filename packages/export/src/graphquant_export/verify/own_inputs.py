@@ -8,8 +8,8 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
-from graphquant_export.frozen import GraphDefEditor
-from graphquant_export.node_def import node_def
+from graphquant_core.graph.frozen import GraphDefEditor
+from graphquant_core.graph.frozen.node_def import node_def
 from graphquant_export.verify.truths import GraphRunner
 
 Array = npt.NDArray[Any]

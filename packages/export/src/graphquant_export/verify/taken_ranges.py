@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphquant_export.frozen import GraphDefEditor
-from graphquant_export.shape_ops import SHAPE_TYPES
+from graphquant_core.graph.frozen import GraphDefEditor
+from graphquant_core.graph.frozen.shape_ops import SHAPE_TYPES
 from graphquant_export.simulation import SimulatedGraph
 
 Range = tuple[float, float]

@@ -13,10 +13,10 @@ import tensorflow as tf
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.graph import plan_graph
-from graphquant_export.frozen import GraphDefEditor, cpu_session, import_frozen
+from graphquant_core.graph.frozen import GraphDefEditor, cpu_session, import_frozen
+from graphquant_core.record import Record
 from graphquant_export.inputs.brief import brief
 from graphquant_export.integer_reference import integer_graph
-from graphquant_export.record import Record
 from graphquant_export.simulation import simulate
 from graphquant_export.verify.taken_ranges import TakenRanges
 

@@ -13,7 +13,7 @@ from graphquant_core.exceptions import GraphQuantError, ModelFileError
 from graphquant_core.exporter import Artifact
 from graphquant_core.registry import Registry
 from graphquant_core.runtime import Runtime
-from graphquant_export.batches import Batch, make_batches
+from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.verify.artifacts import artifact_files, runnable_exporter
 from graphquant_export.verify.layer_checks import LayersComparing
 from graphquant_export.verify.limits import Limits

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView, affine_tail
-from graphquant_export.fold_batch_norm import folds, parameters
-from graphquant_export.frozen import GraphDefEditor, evaluate_constants, import_frozen
-from graphquant_export.node_def import const_node
-from graphquant_export.record import LayerFactors, Record
+from graphquant_core.graph.frozen import GraphDefEditor, evaluate_constants, import_frozen
+from graphquant_core.graph.frozen.fold_batch_norm import folds, parameters
+from graphquant_core.graph.frozen.node_def import const_node
+from graphquant_core.record import LayerFactors, Record
 from graphquant_qat.fake_quant.layers import FakeQuantizedLayer, find_layers
 from graphquant_qat.fake_quant.nodes import (
     MOVING_ACTIVATIONS,

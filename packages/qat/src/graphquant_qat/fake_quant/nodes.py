@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import BitsError, NonFiniteError, RangeError, UncalibratedError
 from graphquant_core.graph import GraphView
-from graphquant_export.frozen import evaluate_constants
+from graphquant_core.graph.frozen import evaluate_constants
 from graphquant_qat.fake_quant.ranges import Float32Array, nudged_grid
 
 BITS = 8

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.graph import BatchNorm, GraphView, PassThrough, Rewrite, affine_tail
+from graphquant_core.graph.frozen.fold_batch_norm import folds
 from graphquant_core.layer import Layer
-from graphquant_export.fold_batch_norm import folds
 
 v1 = tf.compat.v1
 

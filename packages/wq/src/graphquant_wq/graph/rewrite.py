@@ -12,7 +12,7 @@ from graphquant_core.graph.guards import check_extensible, first_gradient_op
 from graphquant_core.layer import Skip
 from graphquant_core.plan import Plan
 from graphquant_core.registry import load_registry
-from graphquant_export.mnn.layers import plan_for_mnn
+from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_wq.graph.insert import insert_fake_weights
 from graphquant_wq.graph.records import GraphRecord, QuantizedWeight, keep_record, record_of
 from graphquant_wq.settings import Settings

@@ -1,0 +1,21 @@
+"""Frozen graphs: loading, checking, evaluating and editing them. It imports TensorFlow."""
+
+from __future__ import annotations
+
+from graphquant_core.graph.frozen.cpu_session import cpu_session
+from graphquant_core.graph.frozen.editor import GraphDefEditor, tensor_name
+from graphquant_core.graph.frozen.evaluate import evaluate_constants
+from graphquant_core.graph.frozen.load import import_frozen, load_graph_def
+from graphquant_core.graph.frozen.older_tensorflow import strip_later_attributes
+from graphquant_core.graph.frozen.outputs import check_outputs
+
+__all__ = [
+    "GraphDefEditor",
+    "check_outputs",
+    "cpu_session",
+    "evaluate_constants",
+    "import_frozen",
+    "load_graph_def",
+    "strip_later_attributes",
+    "tensor_name",
+]

@@ -1,0 +1,82 @@
+"""Whether a record fits a graph, and whether its numbers can be deployed."""
+
+from __future__ import annotations
+
+import math
+from typing import NoReturn
+
+import numpy as np
+
+from graphquant_core.exceptions import RecordError, UnknownNameError
+from graphquant_core.layer import Layer
+from graphquant_core.plan import Plan
+from graphquant_core.quantize import FLOAT32_EPSILON
+from graphquant_core.record.factors import LayerFactors, Record
+
+SMALLEST = float(FLOAT32_EPSILON)
+"""Scales lie strictly between this and its reciprocal."""
+
+
+def validate_record(record: Record, plan: Plan) -> None:
+    """Return when every entry of `record` belongs to a layer of `plan` and can be deployed.
+
+    Raises:
+        RecordError: names the layer, the field and its value, and what is allowed.
+    """
+    for name, factors in record.items():
+        try:
+            layer = plan.layer(name)
+        except UnknownNameError as error:
+            raise RecordError(
+                f'cannot use the record of layer "{name}", please match record and model: {error}'
+            ) from error
+        _check_types(name, factors)
+        _check_activation(name, factors)
+        _check_weight(layer, factors)
+
+
+def _check_types(name: str, factors: LayerFactors) -> None:
+    if factors.dst_type not in (None, "INT8"):
+        _refuse(name, f'dst_type ("{factors.dst_type}")', 'must be "INT8"')
+
+
+def _check_activation(name: str, factors: LayerFactors) -> None:
+    _check_scale(name, "scale_d", factors.scale_d)
+    if not -128 <= factors.offset_d <= 127:
+        _refuse(name, f"offset_d ({factors.offset_d})", "must be from -128 to 127")
+
+
+def _check_weight(layer: Layer, factors: LayerFactors) -> None:
+    name, scale, offset = layer.name, factors.scale_w, factors.offset_w
+    if layer.weight_port is None:
+        if scale is not None or offset is not None:
+            found = "scale_w" if scale is not None else "offset_w"
+            _refuse(name, found, f"is not wanted: a layer of type {layer.op_type} has no weight")
+        return
+    if scale is None:
+        _refuse(name, "scale_w", "is missing")
+    channels = layer.output_channels
+    if len(scale) not in (1, channels):
+        _refuse(
+            name, f"scale_w ({len(scale)} values)", f"must have 1 or {channels}: one per channel"
+        )
+    for value in scale:
+        _check_scale(name, "scale_w", float(value))
+    if offset is None or len(offset) != len(scale):
+        count = 0 if offset is None else len(offset)
+        _refuse(name, f"offset_w ({count} values)", f"must have as many as scale_w ({len(scale)})")
+    if np.any(offset):
+        _refuse(name, f"offset_w ({offset[np.flatnonzero(offset)[0]]})", "must be 0")
+
+
+def _check_scale(name: str, field: str, value: float) -> None:
+    if not (math.isfinite(value) and SMALLEST < value < 1 / SMALLEST):
+        _refuse(
+            name,
+            f"{field} ({value:.9g})",
+            f"must be above {SMALLEST:.9g} and below {1 / SMALLEST:.9g}",
+        )
+
+
+def _refuse(name: str, what: str, rule: str) -> NoReturn:
+    raise RecordError(f'{what} of layer "{name}" {rule}')

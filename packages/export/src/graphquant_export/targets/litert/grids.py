@@ -1,0 +1,89 @@
+"""Which grid each float value of the model gets, from those who take it.
+
+A fake quantiser wants its own grid. What moves values about (PAD, MAX_POOL_2D …) wants what those
+want that take its result. Whatever else takes a value takes it as float in the simulation, so that
+its range is known from calibration samples only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from graphquant_export.targets.litert.float_graph import FloatGraph, Op
+from graphquant_export.targets.litert.kinds import MOVING, SHAPE_ONLY
+from graphquant_export.targets.litert.tensor_grid import TensorGrid, grid_of_range, widest
+
+Wants = tuple[frozenset[TensorGrid], bool]
+Ranges = Mapping[str, tuple[float, float]]
+
+
+class Grids:
+    """Grids of the values of `graph`.
+
+    Args:
+        graph: The float model.
+        quantizers: Grid of each fake quantiser, by name.
+        ranges: Observed range of each value, by its name; ``None`` without calibration.
+    """
+
+    def __init__(
+        self, graph: FloatGraph, quantizers: Mapping[str, TensorGrid], ranges: Ranges | None
+    ) -> None:
+        self.quantizers = quantizers
+        self.calibrated = ranges is not None
+        self._names = graph.names
+        self._ranges = ranges or {}
+        self._takers: dict[int, list[tuple[Op | None, tuple[str, ...]]]] = defaultdict(list)
+        for op in graph.ops:
+            for edge in op.inputs:
+                self._takers[edge.tensor].append((op, edge.quantizers))
+        for edge in graph.outputs:
+            self._takers[edge.tensor].append((None, edge.quantizers))
+        self._wants: dict[int, Wants] = {}
+
+    def of_value(self, tensor: int) -> TensorGrid | None:
+        """The grid on which the value `tensor` loses nothing that those who take it need."""
+        wanted, raw = self._wanted(tensor)
+        covering = widest(wanted) if wanted else None
+        if covering is not None and not raw:
+            return covering
+        observed = self._ranges.get(self._names.get(tensor, ""))
+        if observed is None:
+            return None
+        if covering is not None and covering.covers(*observed):
+            return covering
+        return grid_of_range(*observed)
+
+    def _wanted(self, tensor: int) -> Wants:
+        """(grids that are wanted, whether something takes the value as float)."""
+        if tensor not in self._wants:
+            grids: set[TensorGrid] = set()
+            raw = False
+            for op, path in self._takers[tensor]:
+                found, unknown = self._wanted_by(op, path)
+                grids |= found
+                raw |= unknown
+            self._wants[tensor] = (frozenset(grids), raw)
+        return self._wants[tensor]
+
+    def _wanted_by(self, op: Op | None, path: tuple[str, ...]) -> Wants:
+        if path:
+            return frozenset({self.quantizers[path[0]]}), False
+        if op is None:
+            return frozenset(), True
+        if op.kind in SHAPE_ONLY:
+            return frozenset(), False
+        if op.kind not in MOVING and op.kind not in ("RELU", "RELU6"):
+            return frozenset(), True
+        several = [self._wanted(output) for output in op.outputs]
+        grids = frozenset(grid for found, _ in several for grid in found)
+        raw = any(unknown for _, unknown in several)
+        if op.kind not in MOVING and not all(_saturates(op.kind, grid) for grid in grids):
+            return frozenset(), True
+        return grids, raw
+
+
+def _saturates(kind: str, grid: TensorGrid) -> bool:
+    """Whether `grid` cuts off whatever the activation function `kind` does."""
+    return grid.low == 0 and (kind == "RELU" or grid.high <= 6 + grid.scale / 2)

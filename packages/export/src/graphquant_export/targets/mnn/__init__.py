@@ -1,0 +1,43 @@
+"""Conversion to MNN: compression parameters, the real converter, and what it made of a weight.
+
+What looks into a graph stands in modules of its own, which import TensorFlow: `layers`,
+`op_names`, `quantized_layers`, `verify`, `mnn_runtime` and the room `int8`.
+"""
+
+from __future__ import annotations
+
+from graphquant_export.targets.mnn.codes import MnnWeight, mnn_quantize
+from graphquant_export.targets.mnn.command import ConverterCommand
+from graphquant_export.targets.mnn.compress_params import (
+    LayerParams,
+    read_compress_params,
+    save_compress_params,
+)
+from graphquant_export.targets.mnn.convert import convert
+from graphquant_export.targets.mnn.grouping import Grouping, mnn_grouping
+from graphquant_export.targets.mnn.model_file import (
+    MnnLayer,
+    MnnModel,
+    TensorGrid,
+    read_mnn_layers,
+    read_mnn_model,
+)
+from graphquant_export.targets.mnn.runtime import run_mnn_model
+
+__all__ = [
+    "ConverterCommand",
+    "Grouping",
+    "LayerParams",
+    "MnnLayer",
+    "MnnModel",
+    "MnnWeight",
+    "TensorGrid",
+    "convert",
+    "mnn_grouping",
+    "mnn_quantize",
+    "read_compress_params",
+    "read_mnn_layers",
+    "read_mnn_model",
+    "run_mnn_model",
+    "save_compress_params",
+]

@@ -1,0 +1,121 @@
+"""Compares an .mnn file with the record that it was made of, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from graphquant_core.exceptions import RangeError, UnsupportedLayerError
+from graphquant_core.layer import Layer
+from graphquant_export.targets.mnn.grouping import mnn_grouping
+from graphquant_export.targets.mnn.int8.activation_grid import LOWEST, ActivationGrid
+from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart
+from graphquant_export.targets.mnn.model_file import TensorGrid
+
+
+@attrs.frozen
+class StoredLayer:
+    """One layer of the .mnn file beside the same layer of the record.
+
+    Attributes:
+        name: Name of the layer in the record.
+        mnn_name: Name of the op in MNN.
+        execution: ``"int8"``, or ``"int8 weights"`` when it computes with floats.
+        weights: Number of weights.
+        off_by: Largest difference of a stored weight from that of the record, in the record's
+            steps; 0.0 when the codes are the same. MNN finds its own scales for a layer that
+            computes with floats, for a transposed convolution across channels.
+    """
+
+    name: str
+    mnn_name: str
+    execution: str
+    weights: int
+    off_by: float
+
+
+def compare_layers(parts: Iterable[LayerPart]) -> tuple[StoredLayer, ...]:
+    """Every part with what the file holds of it.
+
+    Raises:
+        UnsupportedLayerError: A layer stayed float in MNN; names it.
+        RangeError: Codes, scales or activation parameters of an int8 layer are others than the
+            record's; names the layer, the value and what was wanted.
+    """
+    return tuple(_compare(part) for part in parts)
+
+
+def other_weights(parts: Iterable[LayerPart]) -> dict[str, npt.NDArray[np.float32]]:
+    """The weights that MNN stores on scales of its own, in TensorFlow's shape, by op name."""
+    rows: dict[str, list[npt.NDArray[np.float32]]] = {}
+    layers: dict[str, Layer] = {}
+    for part in parts:
+        if part.output is None and part.stored.weight is not None and part.planned.layer:
+            name = part.planned.simulated.node
+            layers[name] = part.planned.layer
+            rows.setdefault(name, []).append(part.stored.weight.values())
+    return {
+        name: mnn_grouping(layer).weight(np.concatenate(rows[name]))
+        for name, layer in layers.items()
+    }
+
+
+def _compare(part: LayerPart) -> StoredLayer:
+    weight = part.stored.weight
+    if weight is None:
+        raise UnsupportedLayerError(f"{part.where} stayed float in the MNN model")
+    if weight.codes.shape != part.codes.shape:
+        raise RangeError(
+            f"{part.where} has {weight.codes.shape[0]} groups of {weight.codes.shape[1]} weights "
+            f"instead of {part.codes.shape[0]} of {part.codes.shape[1]}"
+        )
+    if part.output is not None:
+        _check_int8(part)
+    scale = part.scale if part.scale.ndim == 2 else part.scale[:, None]
+    wanted = part.codes.astype(np.float64) * scale
+    got = weight.codes.astype(np.float64) * weight.scale[:, None]
+    off = float(np.max(np.abs(got - wanted) / scale, initial=0.0))
+    return StoredLayer(
+        part.planned.simulated.name,
+        part.stored.name,
+        part.planned.execution,
+        int(part.codes.size),
+        off,
+    )
+
+
+def _check_int8(part: LayerPart) -> None:
+    weight, stored = part.stored.weight, part.stored
+    assert weight is not None
+    if not stored.int8:
+        raise UnsupportedLayerError(
+            f"{part.where} stayed float in the MNN model, although it was given int8 parameters"
+        )
+    if not np.array_equal(weight.codes, part.codes):
+        wrong = int(np.count_nonzero(weight.codes != part.codes))
+        raise RangeError(
+            f"{part.where}: {wrong} of {part.codes.size} weights have other codes in the MNN model "
+            "than in the record"
+        )
+    if not np.array_equal(weight.scale, part.scale):
+        channel = int(np.flatnonzero(weight.scale != part.scale)[0])
+        raise RangeError(
+            f"{part.where}: the scale of channel {channel} is {weight.scale[channel]!r} in the MNN "
+            f"model instead of {part.scale[channel]!r}"
+        )
+    _check_grid(part, "activation", stored.input, part.input)
+    _check_grid(part, "result", stored.output, part.output)
+
+
+def _check_grid(
+    part: LayerPart, what: str, stored: TensorGrid | None, wanted: ActivationGrid | None
+) -> None:
+    assert wanted is not None
+    grid = TensorGrid(wanted.scale, wanted.zero, LOWEST, wanted.highest)
+    if stored != grid:
+        raise RangeError(
+            f"{part.where}: the grid of its {what} is {stored} in the MNN model instead of {grid}"
+        )

@@ -1,0 +1,126 @@
+"""Export to MNN of a model that was trained for quantisation: everything in int8."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.exporter import ExportSource
+from graphquant_core.files import write_together
+from graphquant_core.graph import GraphView
+from graphquant_core.graph.frozen import import_frozen
+from graphquant_core.record import Record
+from graphquant_export.simulation import SimulatedGraph, simulate
+from graphquant_export.targets.mnn.command import ConverterCommand
+from graphquant_export.targets.mnn.compress_params import identity_of
+from graphquant_export.targets.mnn.convert import convert
+from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
+from graphquant_export.targets.mnn.int8.compare_layers import compare_layers, other_weights
+from graphquant_export.targets.mnn.int8.frozen_graph import (
+    FrozenGraph,
+    freeze_for_mnn,
+    simulate_mnn,
+)
+from graphquant_export.targets.mnn.int8.int8_params import int8_params
+from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts
+from graphquant_export.targets.mnn.int8.planned_layers import plan_layers
+from graphquant_export.targets.mnn.layers import check_convertible, plan_for_mnn
+from graphquant_export.targets.mnn.model_file import MnnLayer, read_mnn_model
+from graphquant_export.targets.mnn.outputs import check_outputs_kept
+from graphquant_export.targets.save_path import ENDINGS, writable_paths
+
+logger = logging.getLogger(__name__)
+
+
+def export_mnn_int8(
+    model: tf.compat.v1.GraphDef,
+    outputs: Sequence[str],
+    record: Record,
+    save_path: str | os.PathLike[str],
+    calibration: Mapping[str, npt.ArrayLike] | None = None,
+) -> MnnInt8Artifact:
+    """Writes ``<save_path>.mnn``, ``<save_path>.pb`` and ``<save_path>.json``.
+
+    MNN's own converter makes the model. What it stored is then decoded and compared with the
+    record, layer by layer: execution, codes, scales and activation parameters. Nothing is written
+    when a layer differs. The same arguments give the same bytes.
+
+    MNN 3.6.1 may crash when it resizes a session a second time, where two float ops take the result
+    of one int8 layer: give such a model its shape once, with the session mode Resize_Defer.
+
+    Args:
+        model: Frozen graph, with the fake quantisers that it was trained with, or float.
+        outputs: Names of the ops that are the model's outputs.
+        record: Scales and offsets of the layers.
+        save_path: Start of the names of the files.
+        calibration: Samples for each placeholder, for the range of a result that no other layer
+            of the record takes. Without it such a layer computes with floats.
+
+    Raises:
+        OutputNotFoundError: An output is not in the model.
+        RecordError: The record doesn't belong to the model.
+        BiasOverflowError: A bias doesn't fit into int32.
+        UnsupportedLayerError: A layer stayed float in MNN although it was given parameters, or
+            MNN's converter would make a wrong model of one, or merges an output with another op.
+        RangeError: What MNN stored of a layer is not what the record says; names the layer.
+        ConfigError: `calibration` names no placeholder, or lacks one.
+        MissingDependencyError: The wheel ``MNN`` is not installed.
+        ModelFileError: The converter failed.
+        FileWriteError: The files can't be written. After any error older files are as they were.
+    """
+    finals = writable_paths(save_path, *ENDINGS["mnn"])
+    simulated = simulate(model, outputs, record)
+    frozen = _frozen_graph(simulated, calibration)
+    content = frozen.graph_def.SerializeToString(deterministic=True)
+    view = GraphView(import_frozen(frozen.graph_def))
+    with tempfile.TemporaryDirectory() as folder:
+        mnn, pb, params = written = [Path(folder) / path.name for path in finals]
+        pb.write_bytes(content)
+        convert(ConverterCommand(pb, mnn))
+        converted = read_mnn_model(mnn)
+        check_outputs_kept(view.graph, simulated.outputs, converted.tensors)
+        parts = find_parts(view, frozen.layers, converted.layers)
+        identity = identity_of(content, int8_params(parts, "").encode())
+        params.write_text(int8_params(parts, identity))
+        convert(ConverterCommand(pb, mnn, params))
+        parts = _as_stored(parts, read_mnn_model(mnn).layers)
+        compared = compare_layers(parts)
+        write_together([(path, written[i].read_bytes()) for i, path in enumerate(finals)])
+    logger.info("The model is saved in %s", finals[0])
+    model_path, frozen_path, params_path = finals
+    artifact = MnnInt8Artifact(
+        model_path,
+        frozen_path,
+        params_path,
+        planned=frozen.layers,
+        layers=compared,
+        simulation=simulate_mnn(frozen, simulated.outputs, other_weights(parts)),
+        command=ConverterCommand(frozen_path, model_path, params_path),
+        source=ExportSource(model, simulated.outputs, record),
+    )
+    for layer in compared:
+        if layer.off_by:
+            logger.warning('layer "%s": %s', layer.name, artifact.reason(layer.name))
+    return artifact
+
+
+def _frozen_graph(
+    simulated: SimulatedGraph, calibration: Mapping[str, npt.ArrayLike] | None
+) -> FrozenGraph:
+    graph = import_frozen(simulated.graph_def)
+    check_convertible(graph)
+    view = GraphView(graph)
+    plan = plan_for_mnn(graph, view=view)
+    return freeze_for_mnn(simulated, plan_layers(simulated, view, plan, calibration))
+
+
+def _as_stored(parts: Sequence[LayerPart], stored: Mapping[str, MnnLayer]) -> tuple[LayerPart, ...]:
+    """`parts` with what the int8 model holds of them."""
+    return tuple(attrs.evolve(part, stored=stored[part.stored.name]) for part in parts)

@@ -1,0 +1,191 @@
+"""The graph that MNN's converter is given, and the one that says what its model computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.graph import GraphView
+from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_name
+from graphquant_core.graph.frozen.node_def import const_node, fake_quantizer, node_def
+from graphquant_export.simulation import SimulatedGraph
+from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
+from graphquant_export.targets.mnn.int8.float_quantizer import put_on_grid
+from graphquant_export.targets.mnn.int8.float_values import (
+    Edge,
+    QuantizedValues,
+    edges_to_part,
+    with_distinct_grids,
+)
+from graphquant_export.targets.mnn.int8.moved_values import is_never_negative
+from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer
+
+
+@attrs.frozen(eq=False)
+class FrozenGraph:
+    """What MNN's converter is given.
+
+    Attributes:
+        graph_def: The simulation without its fake quantisers, and with float ops where grids must
+            be kept apart.
+        layers: The layers, their grids final.
+    """
+
+    graph_def: tf.compat.v1.GraphDef
+    layers: tuple[PlannedLayer, ...]
+
+
+def freeze_for_mnn(simulated: SimulatedGraph, planned: Sequence[PlannedLayer]) -> FrozenGraph:
+    """The graph that MNN's converter makes the int8 model of."""
+    editor = GraphDefEditor(simulated.graph_def)
+    integer = [layer for layer in planned if layer.execution == INT8]
+    grids = {layer.result: layer.output for layer in integer if layer.output is not None}
+    edges = _without_fake_quantizers(editor, planned, grids)
+    graph = import_frozen(editor.graph_def(simulated.outputs))
+    view = GraphView(graph)
+    values = QuantizedValues(
+        grids,
+        edges,
+        {layer.simulated.node: layer.layer for layer in integer if layer.layer is not None},
+        simulated.outputs,
+    )
+    parted = edges_to_part(view, values)
+    _Parting(editor, graph, values).part(parted)
+    results = with_distinct_grids(view, values)
+    return FrozenGraph(
+        editor.graph_def(simulated.outputs),
+        tuple(_with_grids(graph, layer, results, edges, parted) for layer in planned),
+    )
+
+
+def simulate_mnn(
+    frozen: FrozenGraph,
+    outputs: Sequence[str],
+    weights: Mapping[str, npt.NDArray[np.float32]],
+) -> tf.compat.v1.GraphDef:
+    """The graph that computes in TensorFlow what the MNN model computes.
+
+    Args:
+        frozen: What was converted.
+        outputs: Names of the outputs of the model.
+        weights: What MNN stored as the weight of each layer of which it stores another one.
+    """
+    editor = GraphDefEditor(frozen.graph_def)
+    for layer in frozen.layers:
+        name = layer.simulated.node
+        if layer.simulated.weight is not None and name in weights:
+            editor.replace(const_node(layer.simulated.weight, weights[name]))
+        if layer.execution != INT8 or layer.input is None or layer.layer is None:
+            continue
+        port = layer.layer.activation_port
+        quantizer = editor.unique_name(f"{name}/quantized_input")
+        source = editor.node(name).input[port]
+        editor.set_input(name, port, editor.add(_on_grid(quantizer, source, layer.input)))
+    for layer in frozen.layers:
+        if layer.output is not None:
+            unquantized = editor.unique_name(f"{layer.result}/unquantized")
+            editor.rename(layer.result, unquantized)
+            editor.add(_on_grid(layer.result, unquantized, layer.output))
+    return editor.graph_def(outputs)
+
+
+def _without_fake_quantizers(
+    editor: GraphDefEditor,
+    planned: Sequence[PlannedLayer],
+    results: Mapping[str, ActivationGrid],
+) -> dict[Edge, ActivationGrid]:
+    """Takes the fake quantisers out; the edges behind them that lead to int8 layers.
+
+    What else takes one gets the same values from float ops, unless an int8 layer's result is on
+    that grid already.
+    """
+    edges: dict[Edge, ActivationGrid] = {}
+    quantizers = {layer.simulated.quantizer: layer.simulated for layer in planned}
+    for quantizer, layer in quantizers.items():
+        grids = {
+            layer.simulated.node: layer.input
+            for layer in planned
+            if layer.simulated.quantizer == quantizer and layer.input is not None
+        }
+        grid = ActivationGrid(layer.scale_d, layer.offset_d)
+        source = tensor_name(editor.node(quantizer).input[0])
+        on_grid = source if results.get(source) == grid else None
+        for taker, port in editor.consumers(quantizer):
+            reached = [taker, *_all_takers(editor, taker)]
+            if any(name in grids for name in reached):
+                edges[taker, port] = grid
+                editor.set_input(taker, port, source)
+                continue
+            if on_grid is None:
+                on_grid = put_on_grid(editor, quantizer, source, grid)
+            editor.set_input(taker, port, on_grid)
+        editor.move_control_edges(quantizer, source.partition(":")[0])
+    return edges
+
+
+def _all_takers(editor: GraphDefEditor, name: str) -> list[str]:
+    """Who takes a result of the Pad or Split called `name`; nobody for another op."""
+    if editor.node(name).op not in ("Pad", "Split"):
+        return []
+    ports = range(editor.node(name).attr["num_split"].i or 1)
+    return [taker for port in ports for taker, _ in editor.consumers(f"{name}:{port}")]
+
+
+def _with_grids(
+    graph: tf.Graph,
+    layer: PlannedLayer,
+    results: Mapping[str, ActivationGrid],
+    edges: Mapping[Edge, ActivationGrid],
+    parted: Sequence[Edge],
+) -> PlannedLayer:
+    """`layer` with the grids that its tensors have, which the layer before it may say."""
+    if layer.output is None or layer.layer is None:
+        return layer
+    edge = (layer.simulated.node, layer.layer.activation_port)
+    source = graph.get_operation_by_name(edge[0]).inputs[edge[1]].op.name
+    shared = edge in edges and edge not in parted and source in results
+    return attrs.evolve(
+        layer,
+        input=results[source] if shared else layer.input,
+        output=results[layer.result],
+    )
+
+
+class _Parting:
+    """Puts float ops on edges: Abs where nothing is negative, else twice Neg.
+
+    Between two grids it is twice Neg, which has no grid in the middle, so that it stays float.
+    """
+
+    def __init__(self, editor: GraphDefEditor, graph: tf.Graph, values: QuantizedValues) -> None:
+        self._editor = editor
+        self._graph = graph
+        self._values = values
+        self._parted: dict[tuple[str, ActivationGrid | Edge], str] = {}
+
+    def part(self, edges: Sequence[Edge]) -> None:
+        """Puts one on each of `edges`; those of one tensor and grid share it."""
+        for edge in edges:
+            tensor = self._graph.get_operation_by_name(edge[0]).inputs[edge[1]]
+            grid = self._values.inputs.get(edge)
+            key = (tensor_name(tensor.name), edge if grid is None else grid)
+            if key not in self._parted:
+                between_grids = grid is not None and tensor.op.name in self._values.results
+                one = is_never_negative(tensor) and not between_grids
+                self._parted[key] = self._float_copy(tensor, ["Abs"] if one else ["Neg", "Neg"])
+            self._editor.set_input(*edge, self._parted[key])
+
+    def _float_copy(self, tensor: tf.Tensor, types: Sequence[str]) -> str:
+        source = tensor_name(tensor.name)
+        for op_type in types:
+            name = self._editor.unique_name(f"{tensor.op.name}/as_float")
+            source = self._editor.add(node_def(name, op_type, [source], T=tf.float32))
+        return source
+
+
+def _on_grid(name: str, x: str, grid: ActivationGrid) -> tf.compat.v1.NodeDef:
+    return fake_quantizer(name, x, grid.scale, grid.zero)

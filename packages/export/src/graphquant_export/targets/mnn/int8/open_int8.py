@@ -1,0 +1,103 @@
+"""Finds an int8 export to MNN on the disk again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import attrs
+
+from graphquant_core.exceptions import ModelFileError
+from graphquant_core.exporter import ExportSource
+from graphquant_core.files import read_bytes
+from graphquant_core.graph import GraphView
+from graphquant_core.graph.frozen import import_frozen, load_graph_def
+from graphquant_export.simulation import simulate
+from graphquant_export.targets.mnn.command import ConverterCommand
+from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
+from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
+from graphquant_export.targets.mnn.int8.compare_layers import compare_layers, other_weights
+from graphquant_export.targets.mnn.int8.frozen_graph import FrozenGraph, simulate_mnn
+from graphquant_export.targets.mnn.int8.mnn_layers import find_parts
+from graphquant_export.targets.mnn.int8.planned_layers import (
+    INT8,
+    UNCALIBRATED,
+    WEIGHTS,
+    PlannedLayer,
+    Results,
+    describe_layer,
+)
+from graphquant_export.targets.mnn.layers import plan_for_mnn
+from graphquant_export.targets.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
+from graphquant_export.targets.mnn.op_names import mnn_op_names
+from graphquant_export.targets.save_path import ENDINGS, paths_of
+
+
+def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> MnnInt8Artifact:
+    """The artifact that `export_mnn_int8` wrote for `save_path`, with the grids of its file.
+
+    Args:
+        save_path: What the export was given.
+        source: What it was made of.
+
+    Raises:
+        ModelFileError: A file is missing or broken; names it.
+        UnsupportedLayerError: The model lacks a layer of the record.
+        RangeError: It holds another number than the record.
+    """
+    paths = paths_of(save_path, *ENDINGS["mnn"])
+    model_path, frozen_path, params_path = paths
+    for path in paths:
+        read_bytes(path, "save_path")
+    graph_def = load_graph_def(frozen_path, "save_path")
+    view = GraphView(import_frozen(graph_def))
+    simulated = simulate(source.model, source.outputs, source.record)
+    missing = [
+        layer.node
+        for layer in simulated.layers
+        if layer.node not in {op.name for op in view.operations}
+    ]
+    if missing:
+        raise ModelFileError(
+            f'save_path ("{frozen_path}") holds another model: it has no layer "{missing[0]}"'
+        )
+    stored = read_mnn_model(model_path).layers
+    simulation = GraphView(import_frozen(simulated.graph_def))
+    plan = plan_for_mnn(simulation.graph, view=simulation)
+    described = [describe_layer(simulation, plan, layer) for layer in simulated.layers]
+    results = Results(simulated, simulation, described)
+    planned = tuple(_as_stored(view, layer, results, stored) for layer in described)
+    parts = find_parts(view, planned, stored)
+    return MnnInt8Artifact(
+        model_path,
+        frozen_path,
+        params_path,
+        planned=planned,
+        layers=compare_layers(parts),
+        simulation=simulate_mnn(
+            FrozenGraph(graph_def, planned), simulated.outputs, other_weights(parts)
+        ),
+        command=ConverterCommand(frozen_path, model_path, params_path),
+        source=source,
+    )
+
+
+def _as_stored(
+    view: GraphView, planned: PlannedLayer, results: Results, stored: Mapping[str, MnnLayer]
+) -> PlannedLayer:
+    """`planned` with the grids that the file has."""
+    if planned.execution != INT8 or planned.layer is None:
+        return planned
+    found = [stored.get(name) for name in mnn_op_names(view, planned.layer)]
+    first = found[0]
+    if first is None or not first.int8:
+        return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
+    output, common = _grid(first.output), results.common_grid(planned)
+    # A grid that was observed on a calibration batch is another, and so is the reason for it.
+    taken = common is not None and output in (common, common.scaled_up())
+    reason = results.reason(planned) if taken else None
+    return attrs.evolve(planned, input=_grid(first.input), output=output, reason=reason)
+
+
+def _grid(stored: TensorGrid | None) -> ActivationGrid | None:
+    return None if stored is None else ActivationGrid(stored.scale, int(stored.zero))

@@ -1,0 +1,133 @@
+"""Export to ONNX: a frozen graph and its record become one model with integers behind QDQ."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.exceptions import ConfigError
+from graphquant_core.exporter import ExportSource
+from graphquant_core.files import write_whole
+from graphquant_core.record import Record
+from graphquant_export.simulation import SimulatedLayer, simulate
+from graphquant_export.targets.onnx.artifact import OnnxArtifact
+from graphquant_export.targets.onnx.constants import StoredConstant, groups_along
+from graphquant_export.targets.onnx.conversion import Quantizer
+from graphquant_export.targets.onnx.model import check_opset, quantized_model
+from graphquant_export.targets.onnx.model_file import opset_of, read_model
+from graphquant_export.targets.onnx.output_quantizers import quantize_results
+from graphquant_export.targets.onnx.sessions import INT8_OPSET
+from graphquant_export.targets.save_path import ENDINGS, paths_of, writable_paths
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_OPSET = 17
+
+
+def export_onnx(
+    model: tf.compat.v1.GraphDef,
+    outputs: Sequence[str],
+    record: Record,
+    save_path: str | os.PathLike[str],
+    *,
+    calibration: Mapping[str, npt.ArrayLike] | None = None,
+    opset: int = DEFAULT_OPSET,
+    activations: str = "int8",
+) -> OnnxArtifact:
+    """Writes ``<save_path>.onnx``: int8 weights and activations, int32 biases.
+
+    Inputs and outputs have the names and the layout that they have in TensorFlow.
+
+    Args:
+        model: Frozen graph: the one that was trained, with its fake quantisers, or a float one.
+        outputs: Names of the ops that are the model's outputs.
+        record: Scales and offsets of the layers.
+        save_path: Start of the name of the file.
+        calibration: Samples for each placeholder, by name. What comes out of a layer and goes
+            into no quantised one is then quantised with the range it has on this batch, so that
+            the layer runs in integers. Without it the numbers are those of the training graph.
+        opset: Opset of the model, 13 or later.
+        activations: ``"int8"``, with the record's offset as zero point, or ``"uint8"``, with every
+            code and zero point 128 higher and the same values. ONNX Runtime sums uint8 on x86
+            and turns int8 into it where it can; it can't where several ops take one tensor.
+
+    Raises:
+        OutputNotFoundError: An output is not in the model.
+        RecordError: The record doesn't belong to the model.
+        BiasOverflowError: A bias doesn't fit into int32.
+        UnsupportedLayerError: ONNX has no op for a layer, or tf2onnx doesn't convert it.
+        ModelFileError: The model is not frozen, was exported before, or can't be converted.
+        ConfigError: `opset` or `activations` is none that can be written, or `calibration`
+            doesn't fit.
+        FileWriteError: The file can't be written. After any error an older one is as it was.
+    """
+    (path,) = writable_paths(save_path, *ENDINGS["onnx"])
+    check_opset(opset)
+    if activations not in ("int8", "uint8"):
+        raise ConfigError(f'activations ({activations!r}) must be "int8" or "uint8"')
+    if opset >= INT8_OPSET and activations == "int8":
+        logger.warning(
+            'opset (%d) with activations ("int8"): ONNX Runtime for x86 refuses many such models '
+            "without graphquant_export.targets.onnx.session_config; take an earlier opset or "
+            '"uint8"',
+            opset,
+        )
+    simulated = simulate(model, outputs, record)
+    graph_def, quantizers = quantize_results(
+        simulated, _quantizers(simulated.layers, activations == "uint8"), calibration
+    )
+    content = quantized_model(
+        graph_def,
+        simulated.outputs,
+        _constants(simulated.layers),
+        opset,
+        quantizers=quantizers,
+        without_weight={
+            layer.node: layer.name for layer in simulated.layers if layer.weight is None
+        },
+    )
+    write_whole(path, content)
+    logger.info("The model is saved in %s", path)
+    return OnnxArtifact(path, opset, ExportSource(model, simulated.outputs, record))
+
+
+def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxArtifact:
+    """The artifact that `export_onnx` wrote to `save_path` of `source`.
+
+    Raises:
+        ModelFileError: The file is missing, or is no ONNX model; names it.
+    """
+    (path,) = paths_of(save_path, *ENDINGS["onnx"])
+    return OnnxArtifact(path, opset_of(read_model(path)), source)
+
+
+def _quantizers(layers: Sequence[SimulatedLayer], unsigned: bool) -> dict[str, Quantizer]:
+    return {
+        layer.quantizer: Quantizer(
+            layer.quantizer.rpartition("/")[0], layer.scale_d, layer.offset_d, unsigned
+        )
+        for layer in layers
+    }
+
+
+def _constants(layers: Sequence[SimulatedLayer]) -> list[StoredConstant]:
+    found: list[StoredConstant] = []
+    for layer in layers:
+        if layer.weight is not None:
+            codes, scale = layer.weight_codes, layer.weight_scale
+            assert codes is not None
+            assert scale is not None
+            groups = groups_along(codes.shape, layer.weight_axes, len(scale))
+            found.append(StoredConstant(layer.name, "weight", layer.weight, codes, scale, groups))
+        if layer.bias is not None and layer.bias_codes is not None:
+            groups = groups_along(layer.bias_codes.shape, (0,), len(layer.scale))
+            found.append(
+                StoredConstant(
+                    layer.name, "bias", layer.bias, layer.bias_codes, layer.scale, groups
+                )
+            )
+    return found
