@@ -260,7 +260,8 @@ def test_the_exporter_is_registered_and_opens_what_it_wrote(trained, tmp_path):
     assert artifact.target == "litert"
     assert artifact.paths == (tmp_path / "model.tflite",)
     opened = exporter.open(tmp_path / "model", artifact.source)
-    assert opened == artifact
+    assert (opened.paths, opened.rules) == (artifact.paths, artifact.rules)
+    assert opened.source.record == artifact.source.record
     assert len(exporter.runtime(opened).executions()) == 6
     with pytest.raises(ModelFileError, match=r"other\.tflite"):
         exporter.open(tmp_path / "other", artifact.source)

@@ -18,9 +18,8 @@ from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.quantized.target_simulation import simulate_target
 from graphquant_export.simulation import simulate
-from graphquant_export.targets.litert.rules import RULES as LITERT
-from graphquant_export.targets.mnn.rules import RULES as MNN
-from graphquant_export.targets.onnx.rules import RULES as ONNX
+from graphquant_export.targets.rules import LITERT, MNN, ONNX
+from graphquant_export.verify import verify
 
 v1 = tf.compat.v1
 TARGETS = {"onnx": ONNX, "litert": LITERT, "mnn": MNN}
@@ -225,3 +224,44 @@ def test_what_stands_behind_a_float_layer_stays_float(tail, rules):
     simulated = simulate(model, ["y"], record)
     done = simulate_target(simulated, record, rules, feeds)
     assert [value.source for value in done.values] == [simulated.layers[0].result]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_grid_that_cuts_values_off_is_found_where_it_is(target, tmp_path):
+    """A result on a grid 20 times too small is a finding at its layer, not at the next one."""
+    model, feeds = build(residual)
+    record = quantize_post_training(model, ["y"], feeds)
+    exporter = load_registry().exporter(target)
+    completed = exporter.export(model, ["y"], record, tmp_path / "a", calibration=feeds).source
+    assert verify(exporter.open(tmp_path / "a", completed), feeds, layers=True).ok()
+    grids = dict(completed.record.value_grids)
+    (name,) = (name for name in grids if name.startswith("c3"))
+    grids[name] = attrs.evolve(grids[name], scale=grids[name].scale / 20)
+    wrong = Record(record.factors, value_grids=grids)
+    found = verify(exporter.export(model, ["y"], wrong, tmp_path / "b"), feeds, layers=True)
+    divergence = found.first_divergence()
+    assert divergence is not None
+    assert divergence.layer == "c3"
+    assert divergence.own.cut_off > 0.5
+    assert "cuts off" in found.problems()[0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_record_of_another_targets_values_too_rounds_no_more(target, tmp_path):
+    """Values that a target computes with floats may be in the record: they are another's."""
+    model, feeds = build(joined)
+    record = quantize_post_training(model, ["y"], feeds)
+    registry = load_registry()
+    done = {
+        name: registry.exporter(name).export(
+            model, ["y"], record, tmp_path / name, calibration=feeds
+        )
+        for name in TARGETS
+    }
+    grids = {}
+    for artifact in done.values():
+        grids |= artifact.source.record.value_grids
+    union = Record(record.factors, value_grids=grids)
+    again = registry.exporter(target).export(model, ["y"], union, tmp_path / "again")
+    assert again.source.record == done[target].source.record
+    assert again.paths[0].read_bytes() == done[target].paths[0].read_bytes()

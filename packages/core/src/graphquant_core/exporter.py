@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from graphquant_core.runtime import Runtime
+    from graphquant_core.target_rules import TargetRules
 
 
 @attrs.frozen(eq=False)
@@ -92,6 +93,21 @@ class EndingsExporter(Exporter, Protocol):
     """
 
     endings: Sequence[str]
+
+
+@runtime_checkable
+class RoundingExporter(Exporter, Protocol):
+    """An exporter whose target rounds more than what goes into the layers.
+
+    What it rounds is planned from its rules, the same for training, post-training, export and
+    verification; `graphquant_export.quantized.simulate_target` gives the graph to export.
+
+    """
+
+    @property
+    def rules(self) -> TargetRules:
+        """What the target rounds."""
+        ...
 
 
 @runtime_checkable

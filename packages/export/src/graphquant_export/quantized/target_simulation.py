@@ -46,7 +46,9 @@ class TargetSimulation:
             floats.
         float_layers: Names of the layers that the target computes with floats, whatever is known of
             their results.
-        record: The record that it was made of, with the grid of each value that was observed.
+        rules: The target's rules.
+        record: The record that it was made of, with the grids of the values that the target rounds,
+            observed ones included, and no others.
     """
 
     graph_def: tf.compat.v1.GraphDef = attrs.field(repr=False)
@@ -54,6 +56,7 @@ class TargetSimulation:
     reference: tf.compat.v1.GraphDef = attrs.field(repr=False)
     results: Mapping[str, ValueGrid]
     float_layers: frozenset[str]
+    rules: TargetRules
     record: Record
 
 
@@ -68,6 +71,7 @@ def simulate_target(
 
     Args:
         simulated: The simulation of the layers.
+        rules: The target's rules.
         record: The record that it was made of, with the grids of values.
         rules: The target's rules.
         calibration: Samples for each placeholder, by name; they show the range of each value that
@@ -90,10 +94,12 @@ def simulate_target(
     dequantized = {layer.result: layer.dequant for layer in simulated.layers}
     exact = {dequantized.get(node, node): grid for node, grid in nodes.items()}
     reference, _ = round_values(simulated.deployed, simulated.outputs, exact)
+    used = {value.name: grids[value.name] for value in plan.values if value.has_range}
+    record = attrs.evolve(record, value_grids=used)
     by_name = planner.grids | grids
     results = {layer: by_name[rounds] for layer, rounds in plan.results.items()}
     return TargetSimulation(
-        graph_def, quantizers, reference, results, frozenset(float_layers), record
+        graph_def, quantizers, reference, results, frozenset(float_layers), rules, record
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from graphquant_core.exporter import ExportSource
+    from graphquant_core.target_rules import TargetRules
     from graphquant_export.targets.ascend import AscendArtifact, AscendRuntime
 
 
@@ -21,6 +22,13 @@ class AscendExporter:
 
     name = "ascend"
     endings = ENDINGS["ascend"]
+
+    @property
+    def rules(self) -> TargetRules:
+        """What it rounds."""
+        from graphquant_export.targets.rules import ASCEND
+
+        return ASCEND
 
     def export(
         self,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from graphquant_core.exporter import ExportSource
+    from graphquant_core.target_rules import TargetRules
     from graphquant_export.targets.litert import LiteRtArtifact, LiteRtRuntime
 
 
@@ -21,6 +22,13 @@ class LiteRtExporter:
 
     name = "litert"
     endings = ENDINGS["litert"]
+
+    @property
+    def rules(self) -> TargetRules:
+        """What it rounds."""
+        from graphquant_export.targets.rules import LITERT
+
+        return LITERT
 
     def export(
         self,

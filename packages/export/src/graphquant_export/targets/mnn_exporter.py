@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from graphquant_core.exporter import ExportSource
+    from graphquant_core.target_rules import TargetRules
     from graphquant_export.targets.mnn.export import MnnArtifact
     from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
     from graphquant_export.targets.mnn.mnn_runtime import MnnRuntime
@@ -28,6 +29,13 @@ class MnnExporter:
 
     name = "mnn"
     endings = ENDINGS["mnn"]
+
+    @property
+    def rules(self) -> TargetRules:
+        """What it rounds."""
+        from graphquant_export.targets.rules import MNN
+
+        return MNN
 
     def export(
         self,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from graphquant_core.exporter import ExportSource
+    from graphquant_core.target_rules import TargetRules
     from graphquant_export.targets.onnx.artifact import OnnxArtifact
     from graphquant_export.targets.onnx.runtime import OnnxRuntime
 
@@ -22,6 +23,13 @@ class OnnxExporter:
 
     name = "onnx"
     endings = ENDINGS["onnx"]
+
+    @property
+    def rules(self) -> TargetRules:
+        """What it rounds."""
+        from graphquant_export.targets.rules import ONNX
+
+        return ONNX
 
     def export(
         self,

@@ -50,11 +50,9 @@ class LayersComparing:
             self._compared[layer][2].add(output.value, exact[nodes[layer]])
 
     def _start(self, layer: str, output: LayerOutput) -> tuple[str, Comparing, Comparing]:
-        ends = output.ends
-        taken = self._truths.taken and self._truths.taken.of(tensor_name(output.tensor))
-        if ends and taken:
-            # A grid that is narrower than what the next layers take loses something.
-            ends = min(ends[0], taken[0]), max(ends[1], taken[1])
+        planned = self._truths.results.get(layer)
+        # The grid that was planned: one that the artifact has instead is a difference.
+        ends = output.ends if planned is None else planned.ends
         name = f'{output.tensor}" of layer "{layer}'
         whole, own = (Comparing(name, output.step, ends) for _ in range(2))
         return output.tensor, whole, own

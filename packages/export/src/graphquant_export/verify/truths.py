@@ -15,10 +15,12 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.graph import plan_graph
 from graphquant_core.graph.frozen import GraphDefEditor, cpu_session, import_frozen
 from graphquant_core.record import Record
+from graphquant_core.target_rules import TargetRules
+from graphquant_core.value_grid import ValueGrid
 from graphquant_export.inputs.brief import brief
 from graphquant_export.integer_reference import integer_graph
+from graphquant_export.quantized.target_simulation import simulate_target
 from graphquant_export.simulation import simulate
-from graphquant_export.verify.taken_ranges import TakenRanges
 
 Array = npt.NDArray[Any]
 
@@ -76,14 +78,14 @@ class Truths:
             artifact says which they are.
         nodes: Node of the graph that layers are compared in, by a name in the simulated graph,
             where that is another.
-        taken: The ranges that layers take values in; ``None`` when only weights are quantised.
+        results: Grid of what each layer returns, where the target rounds it; by the layer's name.
     """
 
     simulation: GraphRunner
     reference: GraphRunner | None
     layers: tuple[str, ...] | None
     nodes: Mapping[str, str]
-    taken: TakenRanges | None
+    results: Mapping[str, ValueGrid]
 
     @property
     def exact(self) -> GraphRunner:
@@ -100,16 +102,21 @@ class Truths:
         return {row.name: row.op_type for row in plan_graph(self.simulation.graph).rows}
 
 
-def find_truths(source: ExportSource) -> Truths:
+def find_truths(source: ExportSource, rules: TargetRules) -> Truths:
     """What an artifact made of `source` is held against.
+
+    Args:
+        source: What it was made of.
+        rules: What its target rounds.
 
     Raises: as `graphquant_export.simulation.simulate`.
     """
     frozen = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
     if not isinstance(source.record, Record):
-        return Truths(frozen, None, None, {}, None)
+        return Truths(frozen, None, None, {}, {})
     simulated = simulate(source.model, source.outputs, source.record)
-    reference = GraphRunner(integer_graph(simulated.deployed, simulated.outputs))
+    target = simulate_target(simulated, source.record, rules)
+    reference = GraphRunner(integer_graph(target.reference, simulated.outputs))
     layers = tuple(layer.name for layer in simulated.layers)
     nodes = {layer.result: layer.dequant for layer in simulated.layers}
-    return Truths(frozen, reference, layers, nodes, TakenRanges(simulated))
+    return Truths(frozen, reference, layers, nodes, target.results)

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 
+import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -21,8 +22,8 @@ from graphquant_export.targets.onnx.constants import StoredConstant, groups_alon
 from graphquant_export.targets.onnx.conversion import Quantizer
 from graphquant_export.targets.onnx.model import check_opset, quantized_model
 from graphquant_export.targets.onnx.model_file import opset_of, read_model
-from graphquant_export.targets.onnx.rules import RULES
 from graphquant_export.targets.onnx.sessions import INT8_OPSET
+from graphquant_export.targets.rules import ONNX
 from graphquant_export.targets.save_path import ENDINGS, paths_of, writable_paths
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def export_onnx(
             opset,
         )
     simulated = simulate(model, outputs, record)
-    target = simulate_target(simulated, record, RULES, calibration)
+    target = simulate_target(simulated, record, ONNX, calibration)
     _warn_of_float_results(simulated, target)
     graph_def, quantizers = quantize_before_activations(
         target.graph_def, simulated, _quantizers(simulated, target, activations == "uint8")
@@ -104,9 +105,15 @@ def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxAr
 
     Raises:
         ModelFileError: The file is missing, or is no ONNX model; names it.
+        OutputNotFoundError, RecordError, BiasOverflowError: as `export_onnx`.
     """
     (path,) = paths_of(save_path, *ENDINGS["onnx"])
-    return OnnxArtifact(path, opset_of(read_model(path)), source)
+    opset = opset_of(read_model(path))
+    if isinstance(source.record, Record):
+        simulated = simulate(source.model, source.outputs, source.record)
+        target = simulate_target(simulated, source.record, ONNX)
+        source = attrs.evolve(source, record=target.record)
+    return OnnxArtifact(path, opset, source)
 
 
 def _quantizers(
@@ -131,7 +138,7 @@ def _warn_of_float_results(simulated: SimulatedGraph, target: TargetSimulation) 
     lacking = [
         layer.name
         for layer in simulated.layers
-        if layer.op_type in RULES.results and layer.name not in target.results
+        if layer.op_type in ONNX.results and layer.name not in target.results
     ]
     if lacking:
         logger.warning(

@@ -24,8 +24,8 @@ from graphquant_export.targets.mnn.int8.planned_layers import (
     UNCALIBRATED,
     WEIGHTS,
     PlannedLayer,
-    describe_layers,
 )
+from graphquant_export.targets.mnn.int8.target import mnn_target
 from graphquant_export.targets.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
 from graphquant_export.targets.mnn.op_names import mnn_op_names
 from graphquant_export.targets.save_path import ENDINGS, paths_of
@@ -60,7 +60,8 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
             f'save_path ("{frozen_path}") holds another model: it has no layer "{missing[0]}"'
         )
     stored = read_mnn_model(model_path).layers
-    planned = tuple(_as_stored(view, layer, stored) for layer in describe_layers(simulated))
+    mnn = mnn_target(simulated, source.record)
+    planned = tuple(_as_stored(view, layer, stored) for layer in mnn.described)
     parts = find_parts(view, planned, stored)
     return MnnInt8Artifact(
         model_path,
@@ -72,7 +73,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
             FrozenGraph(graph_def, planned), simulated.outputs, other_weights(parts)
         ),
         command=ConverterCommand(frozen_path, model_path, params_path),
-        source=source,
+        source=attrs.evolve(source, record=mnn.target.record),
     )
 
 
