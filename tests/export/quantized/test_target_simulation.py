@@ -112,7 +112,7 @@ def test_the_runtime_computes_the_targets_simulation(architecture, target, tmp_p
     done = simulate_target(simulated, completed, TARGETS[target])
     (exact,) = integer_reference(done.reference, ["y"], feeds)
     got = runtime.run(feeds, ["y"])["y"]
-    step = done.results["c4" if "c4" in record else "c2"].scale
+    step = done.results["c4" if "c4" in record else "c2"].grid.scale
     assert np.abs(got - exact).mean() <= TIES * step
 
 
@@ -135,7 +135,7 @@ def test_without_grids_nothing_is_rounded_but_what_a_quantiser_takes(rules):
     done = simulate_target(simulated, record, rules)
     assert done.values == ()
     assert list(done.results) == ["c2"]
-    assert done.results["c2"] == record["c3"].activation_grid
+    assert done.results["c2"].grid == record["c3"].activation_grid
     assert done.graph_def == simulated.graph_def
 
 
@@ -144,11 +144,11 @@ def test_an_observed_grid_is_that_of_the_quantiser_where_it_holds_all():
     model, feeds = build(residual)
     record = quantize_post_training(model, ["y"], feeds, activation="min_max")
     done = simulate_target(simulate(model, ["y"], record), record, ONNX, feeds)
-    assert done.results["c1"] == record["c2"].activation_grid
+    assert done.results["c1"].grid == record["c2"].activation_grid
     clipped = attrs.evolve(record["c2"], scale_d=record["c2"].scale_d / 4)
     narrow = Record({**record, "c2": clipped})
     done = simulate_target(simulate(model, ["y"], narrow), narrow, ONNX, feeds)
-    assert done.results["c1"].scale == pytest.approx(record["c2"].scale_d, rel=0.02)
+    assert done.results["c1"].grid.scale == pytest.approx(record["c2"].scale_d, rel=0.02)
 
 
 def test_a_value_that_the_model_lacks_is_named():
@@ -242,7 +242,7 @@ def test_a_grid_that_cuts_values_off_is_found_where_it_is(target, tmp_path):
     divergence = found.first_divergence()
     assert divergence is not None
     assert divergence.layer == "c3"
-    assert divergence.own.cut_off > 0.5
+    assert divergence.cut_off > 0.5
     assert "cuts off" in found.problems()[0]
 
 

@@ -71,12 +71,12 @@ class RoundingPlan:
 
     Attributes:
         values: The values that are rounded where they arise, in the order of the graph.
-        results: Who rounds the result of each layer that returns integers, by the layer's name: a
-            value of `values` by its name, or the quantiser that takes all of it.
+        results: The result of each layer that returns integers, by the layer's name: the tensor,
+            and who rounds it: one of `values`, by its name, or the quantiser that takes all of it.
     """
 
     values: tuple[RoundedValue, ...] = ()
-    results: Mapping[str, str] = attrs.field(factory=dict)
+    results: Mapping[str, tuple[tf.Tensor, str]] = attrs.field(factory=dict)
 
 
 def plan_roundings(
@@ -128,7 +128,11 @@ def plan_roundings(
     }
     return RoundingPlan(
         tuple(_rounded(flow, op) for op in alive.values() if quantizer[op.name] is None),
-        {layer: quantizer[op.name] or op.name for op in alive.values() for layer in op.layers},
+        {
+            layer: (op.tensor, quantizer[op.name] or op.name)
+            for op in alive.values()
+            for layer in op.layers
+        },
     )
 
 

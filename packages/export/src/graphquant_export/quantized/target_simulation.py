@@ -34,6 +34,19 @@ from graphquant_export.simulation import SimulatedGraph, observe_ranges
 logger = logging.getLogger(__name__)
 
 
+@attrs.frozen
+class PlannedResult:
+    """What an integer layer returns.
+
+    Attributes:
+        node: Name of its node in the graph of integers, before it is rounded.
+        grid: The grid that it is rounded to.
+    """
+
+    node: str
+    grid: ValueGrid
+
+
 @attrs.frozen(eq=False)
 class TargetSimulation:
     """The simulation of one target.
@@ -42,8 +55,7 @@ class TargetSimulation:
         graph_def: The simulation with a fake quantiser for everything that the target rounds.
         values: The fake quantisers that are not those of a layer's input.
         reference: The graph of integers with the same fake quantisers.
-        results: The grid of what each layer returns, by its name; none of a layer that returns
-            floats.
+        results: What each layer returns, by its name; none of a layer that returns floats.
         float_layers: Names of the layers that the target computes with floats, whatever is known of
             their results.
         rules: The target's rules.
@@ -54,7 +66,7 @@ class TargetSimulation:
     graph_def: tf.compat.v1.GraphDef = attrs.field(repr=False)
     values: tuple[ValueQuantizer, ...]
     reference: tf.compat.v1.GraphDef = attrs.field(repr=False)
-    results: Mapping[str, ValueGrid]
+    results: Mapping[str, PlannedResult]
     float_layers: frozenset[str]
     rules: TargetRules
     record: Record
@@ -93,11 +105,15 @@ def simulate_target(
     graph_def, quantizers = round_values(simulated.graph_def, simulated.outputs, nodes)
     dequantized = {layer.result: layer.dequant for layer in simulated.layers}
     exact = {dequantized.get(node, node): grid for node, grid in nodes.items()}
-    reference, _ = round_values(simulated.deployed, simulated.outputs, exact)
+    reference, rounding = round_values(simulated.deployed, simulated.outputs, exact)
     used = {value.name: grids[value.name] for value in plan.values if value.has_range}
     record = attrs.evolve(record, value_grids=used)
     by_name = planner.grids | grids
-    results = {layer: by_name[rounds] for layer, rounds in plan.results.items()}
+    renamed = {quantizer.name: quantizer.source for quantizer in rounding}
+    results = {}
+    for layer, (tensor, rounds) in plan.results.items():
+        node = dequantized.get(tensor.op.name, tensor.op.name)
+        results[layer] = PlannedResult(renamed.get(node, node), by_name[rounds])
     return TargetSimulation(
         graph_def, quantizers, reference, results, frozenset(float_layers), rules, record
     )

@@ -36,8 +36,6 @@ class Comparison:
         not_finite: Values that are NaN or infinite on one side alone, and count nowhere else.
         agreement: Share of rows along the last axis with the same largest value, the first one
             where several are equal; ``None`` when there are no rows of 2 or more.
-        cut_off: Share of the values that lie beyond the ends of the grid, so that the artifact
-            can't have them; ``None`` where the ends are not known.
     """
 
     values: int
@@ -48,7 +46,6 @@ class Comparison:
     sqnr: float | None
     not_finite: int
     agreement: float | None
-    cut_off: float | None = None
 
 
 class Comparing:
@@ -66,7 +63,7 @@ class Comparing:
         self._name = name
         self._step = step
         self._ends = ends
-        self._count = self._not_finite = self._rows = self._same_rows = self._outside = 0
+        self._count = self._not_finite = self._rows = self._same_rows = 0
         self._largest = self._sum = self._noise = self._signal = self._low = self._high = 0.0
 
     def add(self, got: Array, wanted: Array) -> None:
@@ -87,10 +84,6 @@ class Comparing:
         self._count += got.size
         self._not_finite += int(np.count_nonzero(~finite & ~same))
         got, wanted = got[finite], wanted[finite]
-        if self._ends is not None:
-            low, high = self._ends
-            half = (high - low) / STEPS_OF_RANGE / 2
-            self._outside += int(np.count_nonzero((wanted < low - half) | (wanted > high + half)))
         if self._step is not None:
             got, wanted = np.rint(got / self._step), np.rint(wanted / self._step)
             if self._ends is not None:
@@ -125,5 +118,4 @@ class Comparing:
             sqnr=10 * math.log10(self._signal / self._noise) if defined else None,
             not_finite=self._not_finite,
             agreement=self._same_rows / self._rows if self._rows else None,
-            cut_off=None if self._ends is None else self._outside / max(self._count, 1),
         )

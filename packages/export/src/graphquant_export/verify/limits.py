@@ -45,11 +45,15 @@ class Limits:
             return f"{found.not_finite} of its {found.values} values are NaN or infinite"
         if found.mean > self.own_mean:
             return f"it differs by {found.mean:.3g} steps on average, more than {self.own_mean:g}"
-        if found.cut_off is not None and found.cut_off > self.cut_off:
-            return (
-                f"the grid of its result cuts off {found.cut_off:.1%} of its values, more than "
-                f"{self.cut_off:.0%}: give its range on samples that look like these"
-            )
         if found.largest > self.largest:
             return f"it differs by up to {found.largest:.4g} steps, more than {self.largest:g}"
         return None
+
+    def cut_off_problem(self, share: float | None) -> str | None:
+        """What is wrong with a grid that cuts off this share of a layer's values."""
+        if share is None or share <= self.cut_off:
+            return None
+        return (
+            f"the grid of its result cuts off {share:.1%} of its values, more than "
+            f"{self.cut_off:.0%}: give its range on samples that look like these"
+        )

@@ -16,10 +16,9 @@ from graphquant_core.graph import plan_graph
 from graphquant_core.graph.frozen import GraphDefEditor, cpu_session, import_frozen
 from graphquant_core.record import Record
 from graphquant_core.target_rules import TargetRules
-from graphquant_core.value_grid import ValueGrid
 from graphquant_export.inputs.brief import brief
 from graphquant_export.integer_reference import integer_graph
-from graphquant_export.quantized.target_simulation import simulate_target
+from graphquant_export.quantized.target_simulation import PlannedResult, simulate_target
 from graphquant_export.simulation import simulate
 
 Array = npt.NDArray[Any]
@@ -78,14 +77,14 @@ class Truths:
             artifact says which they are.
         nodes: Node of the graph that layers are compared in, by a name in the simulated graph,
             where that is another.
-        results: Grid of what each layer returns, where the target rounds it; by the layer's name.
+        results: What each layer returns, where the target rounds it; by the layer's name.
     """
 
     simulation: GraphRunner
     reference: GraphRunner | None
     layers: tuple[str, ...] | None
     nodes: Mapping[str, str]
-    results: Mapping[str, ValueGrid]
+    results: Mapping[str, PlannedResult]
 
     @property
     def exact(self) -> GraphRunner:
