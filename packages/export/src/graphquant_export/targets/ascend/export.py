@@ -18,6 +18,7 @@ from graphquant_core.graph.frozen import (
     evaluate_constants,
     import_frozen,
     strip_later_attributes,
+    without_value_quantizers,
 )
 from graphquant_core.record import Record
 from graphquant_export.targets.ascend.artifact import (
@@ -113,7 +114,7 @@ def deploy_graph(
     """
     _check_record(record)
     names = check_outputs(model, outputs)
-    pruned = GraphDefEditor(model).graph_def(names)
+    pruned = GraphDefEditor(without_value_quantizers(model)).graph_def(names)
     graph = import_frozen(pruned)
     sites = find_sites(graph, names, record)
     tensors = {t.name: t for site in sites for t in needed_tensors(site)}
