@@ -25,6 +25,8 @@ ACTIVATION_INPUT = "activation_input"
 ACTIVATION_OUTPUT = "activation_output"
 WEIGHT_INPUT = "weight_input"
 WEIGHT_OUTPUT = "weight_output"
+VALUE_INPUT = "value_input"
+VALUE_OUTPUT = "value_output"
 
 
 class Rewrite:

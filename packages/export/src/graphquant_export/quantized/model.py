@@ -20,6 +20,7 @@ from graphquant_core.graph.frozen import (
     import_frozen,
     strip_later_attributes,
     tensor_name,
+    without_value_quantizers,
 )
 from graphquant_core.record import LayerFactors, Record
 from graphquant_export.quantized.find_layers import LayerPlace, check_not_exported, find_layers
@@ -107,7 +108,7 @@ def _is_no_array(attribute: attrs.Attribute[object], value: object) -> bool:  # 
 def _build(
     model: tf.compat.v1.GraphDef, outputs: tuple[str, ...], record: Record
 ) -> QuantizedModel:
-    pruned = GraphDefEditor(model).graph_def(outputs)
+    pruned = GraphDefEditor(without_value_quantizers(model)).graph_def(outputs)
     graph = import_frozen(pruned)
     view = GraphView(graph)
     check_not_exported(view)
