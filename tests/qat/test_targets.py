@@ -21,8 +21,8 @@ from graphquant_core.graph.frozen import load_graph_def
 from graphquant_core.record import Record, read_record
 from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
-from graphquant_export.simulation import simulate
 from graphquant_export.verify import verify
 
 v1 = tf.compat.v1

@@ -16,7 +16,7 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.record import Record
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn_exporter import MnnExporter
 
@@ -253,7 +253,7 @@ def test_the_model_follows_the_record_and_its_exact_sums(export, build):
     x = np.clip(done.x, -2.5, 2.5)
     simulated = simulate(done.graph_def, ["out"], done.record)
     (wanted,) = run(simulated.graph_def, ["out"], x)
-    (exact,) = integer_reference(simulated.deployed, ["out"], {"x": x})
+    (exact,) = integer_reference(simulated.exact.graph_def, ["out"], {"x": x})
     got = done.runtime.run({"x": x}, ["out"])["out"]
     assert got.shape == exact.shape
     spread = np.ptp(exact)
@@ -304,7 +304,7 @@ def test_without_results_of_its_own_the_model_is_exact(export):
     """
     done = export(plain)
     simulated = simulate(done.graph_def, ["out"], done.record)
-    (exact,) = integer_reference(simulated.deployed, ["out"], {"x": done.x})
+    (exact,) = integer_reference(simulated.exact.graph_def, ["out"], {"x": done.x})
     got = done.runtime.run({"x": done.x}, ["out"])["out"]
     step = done.runtime.output_step("out")
     grid = done.artifact.planned[-1].output

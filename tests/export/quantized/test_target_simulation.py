@@ -16,8 +16,8 @@ from graphquant_core.target_rules import TargetRules
 from graphquant_core.value_grid import ValueGrid
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
-from graphquant_export.simulation import simulate
 from graphquant_export.targets.rules import LITERT, MNN, ONNX
 from graphquant_export.verify import verify
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import attrs
 import numpy.typing as npt
 
+from graphquant_core.derived import Keeping
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(eq=False)
-class ExportSource:
-    """What an artifact was made of.
+class ExportSource(Keeping):
+    """What an artifact was made of, and what was derived of it.
 
     Attributes:
         model: The frozen graph that was given.

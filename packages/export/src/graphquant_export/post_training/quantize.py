@@ -30,8 +30,12 @@ from graphquant_core.suggestions import closest
 from graphquant_export.post_training.estimators import range_estimator
 from graphquant_export.post_training.samples import Float32Array, sample_values
 from graphquant_export.post_training.weight_scales import weight_scales
-from graphquant_export.targets.ascend.layer_integers import needed_tensors
-from graphquant_export.targets.ascend.sites import Site, find_sites
+from graphquant_export.quantized.find_layers import (
+    LayerPlace,
+    check_not_exported,
+    find_layers,
+)
+from graphquant_export.quantized.layer_integers import needed_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -77,18 +81,18 @@ def quantize_post_training(
     estimate = range_estimator(activation) if isinstance(activation, str) else activation
     names = check_outputs(model, outputs)
     graph = import_frozen(GraphDefEditor(model).graph_def(names))
-    sites = _sites(graph, names, skip_layers)
-    activations = {site.layer.name: _quantized_tensor(site) for site in sites}
-    values = _constants(graph, sites)
+    places = _places(graph, names, skip_layers)
+    activations = {place.layer.name: str(place.quantized.name) for place in places}
+    values = _constants(graph, places)
     tensors = list(dict.fromkeys(activations.values()))
     samples = sample_values(graph, tensors, calibration, batch_size, progress)
     _warn_of_zeros(activations, samples)
     ranges = {name: _range(estimate, value) for name, value in samples.items()}
     factors = {}
-    for site in sites:
-        scale_d, offset_d = ranges[activations[site.layer.name]]
-        scale_w = None if site.weight is None else weight_scales(site, values, scale_d)
-        factors[site.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
+    for place in places:
+        scale_d, offset_d = ranges[activations[place.layer.name]]
+        scale_w = None if place.weight is None else weight_scales(place, values, scale_d)
+        factors[place.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
     return Record(factors)
 
 
@@ -105,8 +109,11 @@ def _warn_of_zeros(
         )
 
 
-def _sites(graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]) -> list[Site]:
+def _places(
+    graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]
+) -> list[LayerPlace]:
     view = GraphView(graph)
+    check_not_exported(view)
     plan = plan_graph(graph, view=view)
     looped = ops_in_loops(view)
     wanted = [layer for layer in _wanted(plan, skip_layers) if layer.name not in looped]
@@ -117,19 +124,14 @@ def _sites(graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]) 
         logger.info('layer "%s" (%s) stays float: %s', skip.name, skip.op_type, skip.reason)
     if not wanted:
         raise NoLayersError(_nothing_left(plan))
-    # Where a layer's tensors are doesn't depend on its factors.
-    unit = {
-        layer.name: LayerFactors(1.0, 0, None if layer.weight_port is None else [1.0])
-        for layer in wanted
-    }
-    sites = find_sites(graph, outputs, Record(unit))
-    for site in sites:
-        if site.trained or site.activation is not site.op.inputs[site.layer.activation_port]:
+    places = find_layers(view, wanted, outputs)
+    for place in places:
+        if place.trained or place.activation is not place.op.inputs[place.layer.activation_port]:
             raise RecordError(
-                f'layer "{site.layer.name}" was trained with fake quantisers: export the model '
+                f'layer "{place.layer.name}" was trained with fake quantisers: export the model '
                 "with the record that its training wrote"
             )
-    return sites
+    return places
 
 
 def _wanted(plan: Plan, skip_layers: Iterable[str]) -> list[Layer]:
@@ -159,14 +161,8 @@ def _nothing_left(plan: Plan) -> str:
     return f"the model has no layer that can be quantised{reason}"
 
 
-def _quantized_tensor(site: Site) -> str:
-    # A group convolution is quantised before its Split, once.
-    tensor = site.activation if site.split is None else site.split
-    return str(tensor.name)
-
-
-def _constants(graph: tf.Graph, sites: Sequence[Site]) -> dict[str, npt.NDArray[Any]]:
-    tensors = {tensor.name: tensor for site in sites for tensor in needed_tensors(site)}
+def _constants(graph: tf.Graph, places: Sequence[LayerPlace]) -> dict[str, npt.NDArray[Any]]:
+    tensors = {tensor.name: tensor for place in places for tensor in needed_tensors(place)}
     return dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
 
 

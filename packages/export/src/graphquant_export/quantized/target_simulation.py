@@ -16,6 +16,7 @@ from graphquant_core.record import Record
 from graphquant_core.suggestions import closest
 from graphquant_core.target_rules import TargetRules
 from graphquant_core.value_grid import ValueGrid
+from graphquant_export.quantized.observe_ranges import observe_ranges
 from graphquant_export.quantized.round_values import ValueQuantizer, round_values
 from graphquant_export.quantized.rounding_plan import (
     ResultOfLayer,
@@ -23,13 +24,13 @@ from graphquant_export.quantized.rounding_plan import (
     RoundingPlan,
     plan_roundings,
 )
+from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.value_grids import (
     Range,
     grids_of_values,
     lost_operand,
     observed_grid,
 )
-from graphquant_export.simulation import SimulatedGraph, observe_ranges
 
 logger = logging.getLogger(__name__)
 
@@ -103,9 +104,9 @@ def simulate_target(
     grids = grids_of_values(plan.values, record.value_grids)
     nodes = {tensor_name(value.tensor.name): grids[value.name] for value in plan.values}
     graph_def, quantizers = round_values(simulated.graph_def, simulated.outputs, nodes)
-    dequantized = {layer.result: layer.dequant for layer in simulated.layers}
+    dequantized = simulated.exact.results
     exact = {dequantized.get(node, node): grid for node, grid in nodes.items()}
-    reference, rounding = round_values(simulated.deployed, simulated.outputs, exact)
+    reference, rounding = round_values(simulated.exact.graph_def, simulated.outputs, exact)
     used = {value.name: grids[value.name] for value in plan.values if value.has_range}
     record = attrs.evolve(record, value_grids=used)
     by_name = planner.grids | grids

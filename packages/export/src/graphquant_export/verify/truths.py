@@ -17,9 +17,9 @@ from graphquant_core.graph.frozen import GraphDefEditor, cpu_session, import_fro
 from graphquant_core.record import Record
 from graphquant_core.target_rules import TargetRules
 from graphquant_export.inputs.brief import brief
-from graphquant_export.integer_reference import integer_graph
+from graphquant_export.quantized.exact_form import exact_graph
+from graphquant_export.quantized.simulate import simulation_of
 from graphquant_export.quantized.target_simulation import PlannedResult, simulate_target
-from graphquant_export.simulation import simulate
 
 Array = npt.NDArray[Any]
 
@@ -108,14 +108,13 @@ def find_truths(source: ExportSource, rules: TargetRules) -> Truths:
         source: What it was made of.
         rules: What its target rounds.
 
-    Raises: as `graphquant_export.simulation.simulate`.
+    Raises: as `graphquant_export.quantized.simulate.simulate`.
     """
     frozen = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
     if not isinstance(source.record, Record):
         return Truths(frozen, None, None, {}, {})
-    simulated = simulate(source.model, source.outputs, source.record)
+    simulated = simulation_of(source)
     target = simulate_target(simulated, source.record, rules)
-    reference = GraphRunner(integer_graph(target.reference, simulated.outputs))
+    reference = GraphRunner(exact_graph(target.reference, simulated.outputs))
     layers = tuple(layer.name for layer in simulated.layers)
-    nodes = {layer.result: layer.dequant for layer in simulated.layers}
-    return Truths(frozen, reference, layers, nodes, target.results)
+    return Truths(frozen, reference, layers, simulated.exact.results, target.results)

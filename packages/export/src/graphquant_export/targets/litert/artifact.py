@@ -12,7 +12,7 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes
 from graphquant_core.record import Record
 from graphquant_core.target_rules import TargetRules
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulation_of, source_of
 from graphquant_export.targets.litert.file import LiteRtFile
 from graphquant_export.targets.litert.target import simulate_litert
 from graphquant_export.targets.rules import LITERT
@@ -57,6 +57,6 @@ def open_litert(save_path: str | os.PathLike[str], source: ExportSource) -> Lite
     if not isinstance(source.record, Record):
         return LiteRtArtifact(path, source)
     integer_io = "int8" in map(file.dtype, file.outputs.values())
-    simulated = simulate(source.model, source.outputs, source.record)
+    simulated = simulation_of(source)
     target = simulate_litert(simulated, source.record, integer_io=integer_io)
-    return LiteRtArtifact(path, attrs.evolve(source, record=target.record), target.rules)
+    return LiteRtArtifact(path, source_of(simulated, source.model, target.record), target.rules)

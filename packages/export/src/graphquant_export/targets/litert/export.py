@@ -13,7 +13,7 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
 from graphquant_core.graph.frozen import check_outputs
 from graphquant_core.record import Record
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate, source_of
 from graphquant_export.targets.litert.artifact import LiteRtArtifact
 from graphquant_export.targets.litert.integer_model import integer_model
 from graphquant_export.targets.litert.schema import model_bytes
@@ -67,13 +67,12 @@ def export_litert(
     kept = record if isinstance(record, Record) else checked_params(record)
     if isinstance(kept, Record):
         simulated = simulate(model, outputs, kept)
-        names = simulated.outputs
         target = simulate_litert(simulated, kept, calibration, integer_io=integer_io)
-        kept, rules = target.record, target.rules
+        source, rules = source_of(simulated, model, target.record), target.rules
         tables = integer_model(simulated, target, integer_io)
     else:
-        names, rules = check_outputs(model, outputs), LITERT
-        tables = weight_only_model(model, names, kept)
+        source, rules = ExportSource(model, check_outputs(model, outputs), kept), LITERT
+        tables = weight_only_model(model, source.outputs, kept)
     write_together([(path, model_bytes(tables))])
     logger.info("The model is saved in %s", path)
-    return LiteRtArtifact(path, ExportSource(model, names, kept), rules)
+    return LiteRtArtifact(path, source, rules)

@@ -8,8 +8,8 @@ import attrs
 import numpy.typing as npt
 
 from graphquant_core.record import Record
+from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
-from graphquant_export.simulation import SimulatedGraph
 from graphquant_export.targets.litert.padded_pools import padded_pools
 from graphquant_export.targets.rules import LITERT
 

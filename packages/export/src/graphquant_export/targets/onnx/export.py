@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 
-import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -14,8 +13,14 @@ from graphquant_core.exceptions import ConfigError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_whole
 from graphquant_core.record import Record
+from graphquant_export.quantized.simulate import (
+    SimulatedGraph,
+    SimulatedLayer,
+    simulate,
+    simulation_of,
+    source_of,
+)
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
-from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, simulate
 from graphquant_export.targets.onnx.activation_quantizers import quantize_before_activations
 from graphquant_export.targets.onnx.artifact import OnnxArtifact
 from graphquant_export.targets.onnx.constants import StoredConstant, groups_along
@@ -97,7 +102,7 @@ def export_onnx(
     )
     write_whole(path, content)
     logger.info("The model is saved in %s", path)
-    return OnnxArtifact(path, opset, ExportSource(model, simulated.outputs, target.record))
+    return OnnxArtifact(path, opset, source_of(simulated, model, target.record))
 
 
 def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxArtifact:
@@ -110,9 +115,9 @@ def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxAr
     (path,) = paths_of(save_path, *ENDINGS["onnx"])
     opset = opset_of(read_model(path))
     if isinstance(source.record, Record):
-        simulated = simulate(source.model, source.outputs, source.record)
+        simulated = simulation_of(source)
         target = simulate_target(simulated, source.record, ONNX)
-        source = attrs.evolve(source, record=target.record)
+        source = source_of(simulated, source.model, target.record)
     return OnnxArtifact(path, opset, source)
 
 

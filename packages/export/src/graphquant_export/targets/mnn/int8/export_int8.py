@@ -12,12 +12,11 @@ import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
-from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.record import Record
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate, source_of
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.compress_params import identity_of
 from graphquant_export.targets.mnn.convert import convert
@@ -103,7 +102,7 @@ def export_mnn_int8(
         layers=compared,
         simulation=simulate_mnn(frozen, simulated.outputs, other_weights(parts)),
         command=ConverterCommand(frozen_path, model_path, params_path),
-        source=ExportSource(model, simulated.outputs, mnn.target.record),
+        source=source_of(simulated, model, mnn.target.record),
     )
     for layer in compared:
         if layer.off_by:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_name
 from graphquant_core.graph.frozen.node_def import const_node, fake_quantizer, node_def
-from graphquant_export.simulation import SimulatedGraph
+from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.float_quantizer import put_on_grid
 from graphquant_export.targets.mnn.int8.float_values import (

@@ -12,7 +12,7 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen, load_graph_def
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulation_of, source_of
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
@@ -49,7 +49,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         read_bytes(path, "save_path")
     graph_def = load_graph_def(frozen_path, "save_path")
     view = GraphView(import_frozen(graph_def))
-    simulated = simulate(source.model, source.outputs, source.record)
+    simulated = simulation_of(source)
     missing = [
         layer.node
         for layer in simulated.layers
@@ -73,7 +73,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
             FrozenGraph(graph_def, planned), simulated.outputs, other_weights(parts)
         ),
         command=ConverterCommand(frozen_path, model_path, params_path),
-        source=attrs.evolve(source, record=mnn.target.record),
+        source=source_of(simulated, source.model, mnn.target.record),
     )
 
 

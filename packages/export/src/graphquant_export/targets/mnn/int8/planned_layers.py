@@ -11,8 +11,8 @@ from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.plan import Plan
+from graphquant_export.quantized.simulate import SimulatedGraph, SimulatedLayer
 from graphquant_export.quantized.target_simulation import PlannedResult
-from graphquant_export.simulation import SimulatedGraph, SimulatedLayer
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.layers import check_convertible, plan_for_mnn
 from graphquant_export.targets.mnn.op_names import op_with_activation

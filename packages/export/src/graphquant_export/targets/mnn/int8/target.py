@@ -8,8 +8,8 @@ import attrs
 import numpy.typing as npt
 
 from graphquant_core.record import Record
+from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
-from graphquant_export.simulation import SimulatedGraph
 from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer, describe_layers
 from graphquant_export.targets.rules import MNN
 
