@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 import graphquant_qat as amct
-from graphquant_core.graph.frozen import evaluate_constants, import_frozen
+from graphquant_core.graph.frozen import evaluate_constants
 from graphquant_core.graph.frozen.fold_batch_norm import folds
 from graphquant_core.record import parse_record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.simulation import simulate
-from graphquant_export.targets.ascend.layer_integers import layer_integers, needed_tensors
-from graphquant_export.targets.ascend.sites import find_sites
+from graphquant_export.quantized.layer_integers import needed_tensors
+from graphquant_export.quantized.model import quantized_model
+from graphquant_export.quantized.simulate import simulate
 
 v1 = tf.compat.v1
 RANDOM = np.random.default_rng(0)
@@ -143,14 +143,13 @@ def rewritten(kind, tail, tmp_path):
 def test_the_frozen_bias_is_the_deployed_one(deployed):
     """b / (scale_d * scale_w) of the frozen graph is the int32 code, to float32's rounding."""
     record, frozen = deployed
-    graph = import_frozen(frozen)
-    (site,) = find_sites(graph, ["y"], record)
-    tensors = needed_tensors(site)
+    (layer,) = quantized_model(frozen, ["y"], record).layers
+    tensors = needed_tensors(layer.place)
+    graph = layer.op.graph
     values = dict(zip([t.name for t in tensors], evaluate_constants(graph, tensors), strict=True))
-    integers = layer_integers(site, values)
-    fold = folds(site.tail, values, CHANNELS)[-1]
-    steps = fold.bias / integers.scale.astype(np.float64)
-    np.testing.assert_allclose(steps, integers.bias, atol=1e-2)
+    fold = folds(layer.place.tail, values, CHANNELS)[-1]
+    steps = fold.bias / layer.integers.scale.astype(np.float64)
+    np.testing.assert_allclose(steps, layer.bias_codes, atol=1e-2)
 
 
 def test_the_fake_quantised_graph_computes_what_is_deployed(deployed):
@@ -158,7 +157,7 @@ def test_the_fake_quantised_graph_computes_what_is_deployed(deployed):
     record, frozen = deployed
     x = np.random.default_rng(1).uniform(-3, 3, (4, 8, 8, 3)).astype(np.float32)
     simulated = simulate(frozen, ["y"], record)
-    (exact,) = integer_reference(simulated.deployed, ["y"], {"x": x})
+    (exact,) = integer_reference(simulated.exact.graph_def, ["y"], {"x": x})
     with tf.Graph().as_default() as graph, v1.Session() as session:
         tf.import_graph_def(frozen, name="")
         found = session.run(graph.get_tensor_by_name("y:0"), {"x:0": x})
