@@ -21,6 +21,7 @@ SEARCHED_RANGE = "GraphquantSearchedRange"
 BOUNDED_RANGE = "GraphquantBoundedRange"
 LEARNED_SCALE = "GraphquantLearnedScale"
 NO_GRADIENT = "GraphquantNoGradient"
+ROUNDED_BIAS = "GraphquantRoundedBias"
 STRAIGHT_THROUGH = "Identity"
 
 
@@ -73,6 +74,11 @@ def _no_gradient(op: tf.Operation, *_: tf.Tensor | None) -> list[None]:
     return [None for _ in op.inputs]
 
 
+def _rounded_bias(op: tf.Operation, upstream: tf.Tensor) -> list[tf.Tensor | None]:
+    """Of (value, ...): straight through."""
+    return [upstream, *[None for _ in op.inputs[1:]]]
+
+
 def _keep(
     pairs: Sequence[tuple[tf.Tensor, tf.Tensor]], searching: tf.Tensor, seen: tf.Tensor
 ) -> list[tf.Operation]:
@@ -115,6 +121,7 @@ def _register() -> None:
         BOUNDED_RANGE: _bounded_range,
         LEARNED_SCALE: _learned_scale,
         NO_GRADIENT: _no_gradient,
+        ROUNDED_BIAS: _rounded_bias,
     }
     for name, gradient in registered.items():
         with contextlib.suppress(KeyError):  # registered before, by an import that was reloaded

@@ -22,6 +22,7 @@ from graphquant_core.quantizers import ActivationQuantizer, QuantizerRequest
 from graphquant_core.registry import Registry, load_registry
 from graphquant_core.target_rules import TargetRules
 from graphquant_qat.config.model import ActivationConfig, LayerConfig, RetrainConfig, WeightConfig
+from graphquant_qat.graph.bias_grid import round_biases
 from graphquant_qat.graph.insert_values import QuantizedValue, ValueInsertion
 from graphquant_qat.graph.rounded_values import plan_values
 from graphquant_qat.graph.split_groups import splits_of_groups
@@ -108,6 +109,14 @@ def insert_quantizers(
     if not known:
         insertion.round_values([layer for layer, _ in enabled.values()], rules, config)
     insertion.finish()
+    round_biases(
+        rewrite,
+        [
+            (layer.layer, layer.activation.scale, layer.weight.scale)
+            for name, layer in quantized.items()
+            if layer.weight is not None and name not in done.layers
+        ],
+    )
     return Quantized(quantized, done.values if known else insertion.rounded())
 
 

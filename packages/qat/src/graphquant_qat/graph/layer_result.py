@@ -29,6 +29,11 @@ def layer_result(view: GraphView, layer: Layer) -> tf.Tensor:
         tensor = normalized
 
 
+def is_normalized(view: GraphView, tensor: tf.Tensor, channels: int) -> bool:
+    """Whether a batch norm in training mode is all that takes `tensor`."""
+    return _normalized(view, tensor, channels) is not None
+
+
 def _normalized(view: GraphView, tensor: tf.Tensor, channels: int) -> tf.Tensor | None:
     """What a batch norm in training mode makes of `tensor`, when that is all that takes it."""
     consumers = view.consumers(tensor)
