@@ -19,12 +19,11 @@ from graphquant_core.record import Record
 from graphquant_export.quantized.simulate import simulate, source_of
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.compress_params import identity_of
-from graphquant_export.targets.mnn.convert import convert
+from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
-from graphquant_export.targets.mnn.int8.compare_layers import compare_layers, other_weights
+from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
 from graphquant_export.targets.mnn.int8.frozen_graph import (
     freeze_for_mnn,
-    simulate_mnn,
 )
 from graphquant_export.targets.mnn.int8.int8_params import int8_params
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts
@@ -100,7 +99,6 @@ def export_mnn_int8(
         params_path,
         planned=frozen.layers,
         layers=compared,
-        simulation=simulate_mnn(frozen, simulated.outputs, other_weights(parts)),
         command=ConverterCommand(frozen_path, model_path, params_path),
         source=source_of(simulated, model, mnn.target.record),
     )

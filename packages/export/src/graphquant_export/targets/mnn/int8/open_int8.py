@@ -16,8 +16,7 @@ from graphquant_export.quantized.simulate import simulation_of, source_of
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
-from graphquant_export.targets.mnn.int8.compare_layers import compare_layers, other_weights
-from graphquant_export.targets.mnn.int8.frozen_graph import FrozenGraph, simulate_mnn
+from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
 from graphquant_export.targets.mnn.int8.mnn_layers import find_parts
 from graphquant_export.targets.mnn.int8.planned_layers import (
     INT8,
@@ -69,9 +68,6 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         params_path,
         planned=planned,
         layers=compare_layers(parts),
-        simulation=simulate_mnn(
-            FrozenGraph(graph_def, planned), simulated.outputs, other_weights(parts)
-        ),
         command=ConverterCommand(frozen_path, model_path, params_path),
         source=source_of(simulated, source.model, mnn.target.record),
     )
