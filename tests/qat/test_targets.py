@@ -144,8 +144,9 @@ def test_what_was_trained_for_a_target_is_what_it_computes(trained, tmp_path):
     found = verify(artifact, {"x": x}, layers=True)
     assert found.ok()
     (output,) = found.outputs
-    assert output.reference.mean <= 0.05
-    assert output.simulation.agreement == 1.0
+    for truth in (output.reference, output.simulation):
+        assert truth.mean <= 0.05
+        assert truth.agreement == 1.0
     assert artifact.source.record.value_grids == record.value_grids
 
 
@@ -169,7 +170,7 @@ def test_a_range_serves_a_layer_and_everything_else(trained):
 
 
 def test_the_frozen_graph_is_the_targets_simulation(trained):
-    """Its fake quantisers stand where the plan has them, but for the biases' int32 grid."""
+    """Its fake quantisers stand where the plan has them, those of its outputs, too."""
     target, model, record = trained
     rules = load_registry().exporter(target).rules
     done = simulate_target(simulate(model, ["logits"], record), record, rules)
@@ -180,8 +181,7 @@ def test_the_frozen_graph_is_the_targets_simulation(trained):
         tf.import_graph_def(model, name="")
     with v1.Session(graph=graph) as session:
         logits = session.run("logits:0", {"x:0": x})
-    step = np.ptp(exact) / 255
-    assert np.abs(logits - exact).mean() <= 0.6 * step
+    assert np.abs(logits - exact).mean() <= 0.02 * np.ptp(exact) / 255
 
 
 def test_ascend_rounds_nothing_of_it(trained, tmp_path):

@@ -30,12 +30,17 @@ from graphquant_core.suggestions import closest
 from graphquant_export.post_training.estimators import range_estimator
 from graphquant_export.post_training.samples import Float32Array, sample_values
 from graphquant_export.post_training.weight_scales import weight_scales
+from graphquant_export.quantized.complete_record import complete_record
 from graphquant_export.quantized.find_layers import (
     LayerPlace,
     check_not_exported,
     find_layers,
 )
 from graphquant_export.quantized.layer_integers import needed_tensors
+from graphquant_export.quantized.named_rules import rules_by_target
+from graphquant_export.quantized.simulate import simulate
+from graphquant_export.quantized.target_planner import TargetPlanner
+from graphquant_export.quantized.value_grids import Range
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,7 @@ def quantize_post_training(
     *,
     activation: str | RangeEstimator = "ifmr",
     skip_layers: Iterable[str] = (),
+    target: str | Sequence[str] = "ascend",
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int, int], object] | None = None,
 ) -> Record:
@@ -66,6 +72,9 @@ def quantize_post_training(
         activation: ``"ifmr"`` (AMCT's search), ``"min_max"``, ``"mse"`` or ``"percentile"``, or a
             function like those of `graphquant_core.calibration`.
         skip_layers: Names or patterns of layers that stay float.
+        target: Name of the target that the record is for, or several: the grids of what it rounds
+            besides the inputs of layers are estimated, too, so that an export needs no calibration.
+            ``"ascend"`` rounds nothing else.
         batch_size: Samples that are run at once.
         progress: Called with (samples done, samples in all) after each batch.
 
@@ -74,11 +83,12 @@ def quantize_post_training(
         NoLayersError: The model has no layer that can be quantised, or all are skipped.
         ConfigError, RangeError: `calibration` doesn't fit the placeholders of the model.
         NonFiniteError: A weight, an activation or a calibration sample is NaN or infinite.
-        UnknownNameError: `skip_layers` or `activation` names nothing.
+        UnknownNameError: `skip_layers`, `activation` or `target` names nothing.
         ModelFileError: The model isn't frozen, or was exported before.
         RecordError: The model was trained with fake quantisers, so that it has a record already.
     """
     estimate = range_estimator(activation) if isinstance(activation, str) else activation
+    targets = rules_by_target(target)
     names = check_outputs(model, outputs)
     graph = import_frozen(GraphDefEditor(model).graph_def(names))
     places = _places(graph, names, skip_layers)
@@ -93,7 +103,19 @@ def quantize_post_training(
         scale_d, offset_d = ranges[activations[place.layer.name]]
         scale_w = None if place.weight is None else weight_scales(place, values, scale_d)
         factors[place.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
-    return Record(factors)
+    record = Record(factors)
+    if not any(rules.rounds for rules in targets.values()):
+        return record
+
+    def observe(tensors: Sequence[str]) -> dict[str, Range]:
+        found = sample_values(import_frozen(simulated.graph_def), tensors, calibration, batch_size)
+        ends = {name: estimate(value, INT8) for name, value in found.items()}
+        return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+    simulated = simulate(model, names, record)
+    for rules in targets.values():
+        record = complete_record(TargetPlanner(simulated, rules, ()), record, observe)
+    return record
 
 
 def _warn_of_zeros(

@@ -16,6 +16,7 @@ from graphquant_core.grid import INT8
 from graphquant_core.quantizers import ActivationQuantizer, QuantizerRequest
 from graphquant_core.value_grid import ValueGrid
 from graphquant_export.quantized.rounding_plan import RoundedValue, RoundingPlan
+from graphquant_qat.graph.take_place import take_place, upstream
 
 v1 = tf.compat.v1
 
@@ -91,7 +92,8 @@ class ValueInsertion:
             rounded = self._rewrite.graph.get_tensor_by_name(placed.output)
             if value.quantizer is not None:
                 rounded = self._beside_layers(value, rounded)
-            self._redirect(value, rounded, carried)
+            if not (value.last and take_place(self._rewrite, value.tensor, rounded)):
+                self._redirect(value, rounded, carried)
         return {
             name: QuantizedValue(shared_name(name), placed.scale, placed.offset, placed.calibrated)
             for name, placed in self._placed.items()
@@ -130,7 +132,7 @@ class ValueInsertion:
         return shared
 
     def _redirect(self, value: RoundedValue, rounded: tf.Tensor, carried: Carry) -> None:
-        behind = {op.name for op in _upstream(rounded, value.tensor)}
+        behind = {op.name for op in upstream(rounded, value.tensor)}
         for op in dict.fromkeys(value.tensor.consumers()):
             if op.type in SHAPE_TYPES or op.name in behind:
                 continue
@@ -141,15 +143,3 @@ class ValueInsertion:
 
 def _constants(grid: ValueGrid) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(grid.scale, tf.float32), tf.constant(grid.zero_point, tf.int32)
-
-
-def _upstream(rounded: tf.Tensor, value: tf.Tensor) -> list[tf.Operation]:
-    """The ops between `value` and `rounded`."""
-    found: dict[tf.Operation, None] = {}
-    waiting = [rounded.op]
-    while waiting:
-        op = waiting.pop()
-        if op is not value.op and op not in found:
-            found[op] = None
-            waiting.extend(tensor.op for tensor in op.inputs)
-    return list(found)

@@ -13,6 +13,7 @@ from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry
 from graphquant_core.target_rules import TargetRules
+from graphquant_export.quantized.named_rules import rules_by_target
 from graphquant_export.quantized.rounding_plan import ResultOfLayer, RoundingPlan, plan_roundings
 from graphquant_qat.graph.layer_result import layer_result
 
@@ -24,14 +25,9 @@ def rules_of(target: str | Sequence[str], registry: Registry) -> TargetRules:
         ConfigError: `target` is no name, or two of them round one type of op differently.
         UnknownNameError: No exporter has such a name; names the closest.
     """
-    names = [target] if isinstance(target, str) else target
-    several = isinstance(names, (list, tuple)) and bool(names)
-    if not several or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"target ({target!r}) must be the name of a target, or several")
-    rules = TargetRules()
-    for name in names:
-        found: TargetRules = getattr(registry.exporter(name), "rules", TargetRules())
-        rules = _together(rules, found, names)
+    rules, found = TargetRules(), rules_by_target(target, registry)
+    for one in found.values():
+        rules = _together(rules, one, list(found))
     return rules
 
 
