@@ -18,7 +18,7 @@ from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
-from graphquant_export.targets.mnn_exporter import MnnExporter
+from graphquant_export.targets.target import MNN
 
 v1 = tf.compat.v1
 
@@ -194,7 +194,7 @@ def export(
         given, x = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
         feeds = {"x": given}
         record = quantize_post_training(graph_def, ["out"], feeds, activation="min_max")
-        exporter = MnnExporter()
+        exporter = MNN
         path = tmp_path_factory.mktemp("mnn") / "model"
         artifact = exporter.export(graph_def, ["out"], record, path, calibration=feeds)
         assert isinstance(artifact, MnnInt8Artifact)
@@ -279,7 +279,7 @@ def test_what_reads_the_shape_of_a_result_takes_no_value_of_it(tmp_path):
     model = graph.as_graph_def()
     x = np.random.default_rng(1).normal(size=(SAMPLES, 16, 16, 3)).astype(np.float32)
     record = quantize_post_training(model, ["out"], {"x": x}, activation="min_max")
-    artifact = MnnExporter().export(model, ["out"], record, tmp_path / "m", calibration={"x": x})
+    artifact = MNN.export(model, ["out"], record, tmp_path / "m", calibration={"x": x})
     found = {row.simulated.name: row for row in artifact.planned}
     assert [row.execution for row in found.values()] == ["int8", "int8", "int8"]
     assert found["layer1/conv"].reason is None
@@ -293,9 +293,9 @@ def test_what_is_opened_again_says_what_was_exported(
     """Every layer's execution, grids and reason, and the simulation, come back from the files."""
     done = export(build).artifact
     if not calibrated:
-        done = MnnExporter().export(done.source.model, ["out"], done.source.record, tmp_path / "m")
+        done = MNN.export(done.source.model, ["out"], done.source.record, tmp_path / "m")
     path = done.model_path.with_suffix("")
-    again = MnnExporter().open(path, ExportSource(done.source.model, ("out",), done.source.record))
+    again = MNN.open(path, ExportSource(done.source.model, ("out",), done.source.record))
     assert again.layers == done.layers
     for row, wanted in zip(again.planned, done.planned, strict=True):
         for name in ("execution", "result", "input", "output", "reason"):
@@ -365,17 +365,17 @@ def test_a_trained_grid_may_reach_beyond_the_relu6_before_it(mnn_simulation, tmp
         for name, row in record.items()
         if name == "layer2/conv"
     }
-    artifact = MnnExporter().export(
+    artifact = MNN.export(
         graph_def, ["out"], Record({**record, **wide}), tmp_path / "m", calibration={"x": x}
     )
-    runtime = MnnExporter().runtime(artifact)
+    runtime = MNN.runtime(artifact)
     found = runtime.layer_outputs({"x": x})
     for name in ("layer1/conv", "layer2/conv"):
         (expected,) = run(mnn_simulation(artifact), [found[name].tensor], x)
         assert np.isclose(found[name].value, expected, atol=1e-5).mean() > 0.999
     assert found["layer1/conv"].value.max() <= 6 + found["layer1/conv"].step / 2
-    again = MnnExporter().open(tmp_path / "m", artifact.source)
-    assert MnnExporter().runtime(again).executions() == runtime.executions()
+    again = MNN.open(tmp_path / "m", artifact.source)
+    assert MNN.runtime(again).executions() == runtime.executions()
 
 
 def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(mnn_simulation, tmp_path):
@@ -397,7 +397,7 @@ def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(mnn_simulation
         for name in ("pool", "up")
     }
     record = Record({**record, **halved})
-    exporter = MnnExporter()
+    exporter = MNN
     done = exporter.export(graph_def, ["out"], record, tmp_path / "m", calibration={"x": x})
     assert isinstance(done, MnnInt8Artifact)
     found = exporter.runtime(done).layer_outputs({"x": x})

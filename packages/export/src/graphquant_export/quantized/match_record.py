@@ -26,8 +26,8 @@ def check_record(record: object) -> None:
     """
     if not isinstance(record, Record):
         raise RecordError(
-            f"record ({type(record).__name__}) must be a Record, as read_record() returns it: an "
-            "int8 model needs the scales of activations, which quantised weights alone don't have"
+            f"record ({type(record).__name__}) must be a Record, as read_record() returns it: this "
+            "target has int8 models only, none with quantised weights alone"
         )
     if not record:
         raise EmptyRecordError("record () holds no layer: nothing would be quantised")
