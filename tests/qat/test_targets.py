@@ -23,7 +23,7 @@ from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 v1 = tf.compat.v1
 TARGETS = ("litert", "onnx", "mnn")

@@ -28,7 +28,7 @@ from graphquant_core.record import validate_record
 from graphquant_core.registry import load_registry
 from graphquant_export.post_training import ESTIMATORS, quantize_post_training
 from graphquant_export.targets.ascend import export_ascend
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 v1 = tf.compat.v1
 

@@ -17,7 +17,7 @@ from graphquant_core.registry import load_registry
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.report import write_report
 from graphquant_export.targets.mnn.compress_params import LayerParams
-from graphquant_export.verify import open_artifact, verify
+from graphquant_export.verification import open_artifact, verify
 
 TARGETS = ["ascend", "onnx", "litert", "mnn"]
 WHEELS = {"onnx": "onnxruntime", "litert": "ai_edge_litert", "mnn": "MNN"}

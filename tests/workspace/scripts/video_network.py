@@ -15,7 +15,7 @@ from graphquant_core.graph import plan_graph
 from graphquant_core.graph.frozen import load_graph_def
 from graphquant_core.record import read_record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.verify import open_artifact, verify
+from graphquant_export.verification import open_artifact, verify
 
 CHANNELS = (6, 8)
 
