@@ -1,6 +1,7 @@
 """TensorFlow functions that every layer calls, so that a layer costs the graph one op for each.
 
-They hold stock ops only; TensorFlow inlines them before a graph runs.
+They hold stock ops only; TensorFlow inlines them before a graph runs, all but what only the first
+batches need.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import functools
 
 import tensorflow as tf
 
-from graphquant_core.graph.function_call import concrete
+from graphquant_core.graph.function_call import choose, concrete
 from graphquant_core.quantize import FLOAT32_EPSILON
 from graphquant_qat.graph.ifmr import ifmr_range
 
@@ -30,20 +31,31 @@ def searched_range(
     """(values any shape, low [], high [], seen int32 []) -> (low, high, searching bool []).
 
     Once `seen` has reached `batches`, the stored range, bounded so that it holds zero. Before,
-    the mean over the IFMR searches so far, of which the stored range holds the first `seen`.
+    the mean over the IFMR searches so far, of which the stored range holds the first `seen`. An
+    empty batch has no range: the stored one stays, and the search waits.
     """
+
+    @concrete(ANY, SCALAR, SCALAR, COUNT)
+    def averaged(
+        values: tf.Tensor, low: tf.Tensor, high: tf.Tensor, seen: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        found_low, found_high = ifmr_range(values, levels, fixed_min)
+        share = 1.0 / (tf.cast(seen, tf.float32) + 1.0)
+        return low + (found_low - low) * share, high + (found_high - high) * share
+
+    @concrete(ANY, SCALAR, SCALAR, COUNT)
+    def held(
+        values: tf.Tensor, low: tf.Tensor, high: tf.Tensor, seen: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        del values, seen
+        return tf.identity(low), tf.identity(high)
 
     @concrete(ANY, SCALAR, SCALAR, COUNT)
     def function(
         values: tf.Tensor, low: tf.Tensor, high: tf.Tensor, seen: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        def average() -> tuple[tf.Tensor, tf.Tensor]:
-            found_low, found_high = ifmr_range(values, levels, fixed_min)
-            share = 1.0 / (tf.cast(seen, tf.float32) + 1.0)
-            return low + (found_low - low) * share, high + (found_high - high) * share
-
-        searching = seen < batches
-        low, high = tf.cond(searching, average, lambda: (tf.identity(low), tf.identity(high)))
+        searching = (seen < batches) & (tf.size(values) > 0)
+        low, high = choose(searching, averaged, held, [values, low, high, seen])
         low, high = _with_zero(low, high, levels)
         return low, high, searching
 
@@ -120,3 +132,32 @@ def learned_scale() -> tf.types.experimental.ConcreteFunction:
         return tf.maximum(scale, FLOAT32_EPSILON), searching
 
     return function
+
+
+@functools.cache
+def keeping(
+    count: int,
+) -> tuple[tf.types.experimental.ConcreteFunction, tf.types.experimental.ConcreteFunction]:
+    """(assign, do nothing), of (variables [count], values [count], counter, seen int32 []).
+
+    The first assigns the values and counts one batch more than `seen`.
+    """
+    signature = [
+        *[tf.TensorSpec([], tf.resource)] * count,
+        *[ANY] * count,
+        tf.TensorSpec([], tf.resource),
+        COUNT,
+    ]
+
+    @concrete(*signature)
+    def assign(*arguments: tf.Tensor) -> None:
+        for variable, value in zip(arguments[:count], arguments[count:-2], strict=True):
+            tf.raw_ops.AssignVariableOp(resource=variable, value=value)
+        counter, seen = arguments[-2:]
+        tf.raw_ops.AssignVariableOp(resource=counter, value=seen + 1)
+
+    @concrete(*signature)
+    def nothing(*_: tf.Tensor) -> None:
+        return
+
+    return assign, nothing

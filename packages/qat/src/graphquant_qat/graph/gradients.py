@@ -14,7 +14,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from graphquant_core.graph.function_call import choose
 from graphquant_core.graph.replica import current_replica
+from graphquant_qat.graph.functions import keeping
 
 ULQ = "GraphquantUlq"
 SEARCHED_RANGE = "GraphquantSearchedRange"
@@ -82,21 +84,28 @@ def _keep(
     """
     stored = [(_variable_behind(read), value) for read, value in pairs]
     stored = [(variable, value) for variable, value in stored if variable is not None]
+    variables = [variable for variable, _ in stored]
     values = [value for _, value in stored]
     if current_replica() is not None:
-        # Replicas see different batches; what they store must be the same.
-        values = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
-    counter = _variable_behind(seen)
+        values, searching = _mean_of_replicas(values, searching)
+    arguments = [*variables, *values, _variable_behind(seen), seen]
+    assign, nothing = keeping(len(stored))
+    return [choose(searching, assign, nothing, arguments, stateful=True)]
 
-    def keep() -> tf.Operation:
-        assigned = [
-            tf.raw_ops.AssignVariableOp(resource=variable, value=value)
-            for (variable, _), value in zip(stored, values, strict=True)
-        ]
-        assigned.append(tf.raw_ops.AssignVariableOp(resource=counter, value=seen + 1))
-        return tf.group(*assigned)
 
-    return [tf.compat.v1.cond(searching, keep, tf.no_op)]
+def _mean_of_replicas(
+    values: Sequence[tf.Tensor], searching: tf.Tensor
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Replicas see different batches; what they store must be the same: the mean of what is found.
+
+    A replica whose batch is empty finds nothing, and stores what the others did.
+    """
+    context = tf.distribute.get_replica_context()
+    found = tf.cast(searching, tf.float32)
+    *sums, count = context.all_reduce(
+        tf.distribute.ReduceOp.SUM, [*(value * found for value in values), found]
+    )
+    return [total / tf.maximum(count, 1.0) for total in sums], count > 0
 
 
 def _variable_behind(value: tf.Tensor) -> tf.Tensor | None:
