@@ -266,7 +266,7 @@ def test_the_model_follows_the_record_and_its_exact_sums(export, build):
 
 
 def test_what_reads_the_shape_of_a_result_takes_no_value_of_it(tmp_path):
-    """Beside a quantiser it needs no range; alone it leaves the layer to floats."""
+    """Beside a quantiser it needs no range, and neither does it alone."""
     with tf.Graph().as_default() as graph:
         n = Network()
         y = n.conv(n.image(), 8)
@@ -277,7 +277,7 @@ def test_what_reads_the_shape_of_a_result_takes_no_value_of_it(tmp_path):
     record = quantize_post_training(model, ["out"], {"x": x}, activation="min_max")
     artifact = MnnExporter().export(model, ["out"], record, tmp_path / "m", calibration={"x": x})
     found = {row.simulated.name: row for row in artifact.planned}
-    assert [row.execution for row in found.values()] == ["int8", "int8 weights", "int8"]
+    assert [row.execution for row in found.values()] == ["int8", "int8", "int8"]
     assert found["layer1/conv"].reason is None
 
 
@@ -328,9 +328,10 @@ def test_relu6_ends_at_6_whatever_the_grid(export):
     """Its grid reaches beyond 6, and yet no value does."""
 
     def build(n: Network) -> tf.Tensor:
-        y = n.conv(n.image() * 4.0, 8, act="relu6")
-        # Values up to 10, on the grid of the layer before, too.
-        return n.conv(tf.concat([y, y * 1.7], -1), 4, act=None)
+        x = n.image() * 4.0
+        # Larger values beside it, on the grid of what joins both.
+        y = tf.concat([n.conv(x, 8, act="relu6"), 1.5 * tf.abs(x)], -1)
+        return n.conv(y, 4, act=None)
 
     done = export(build)
     grid = done.artifact.planned[0].output

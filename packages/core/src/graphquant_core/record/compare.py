@@ -58,7 +58,7 @@ class LayerComparison:
 def compare_records(
     first: Record, second: Record, tolerance: float = 0.0
 ) -> tuple[LayerComparison, ...]:
-    """Every layer of either record, those of `first` first.
+    """Every layer of either record, those of `first` first, and then every value.
 
     Args:
         first: A record.
@@ -71,8 +71,16 @@ def compare_records(
     """
     if not tolerance >= 0:
         raise RangeError(f"tolerance ({tolerance}) must be 0 or more")
-    names = dict.fromkeys([*first, *second])
-    return tuple(_compare(name, first.get(name), second.get(name), tolerance) for name in names)
+    one, other = _entries(first), _entries(second)
+    return tuple(
+        _compare(name, one.get(name), other.get(name), tolerance)
+        for name in dict.fromkeys([*first, *second, *first.value_grids, *second.value_grids])
+    )
+
+
+def _entries(record: Record) -> dict[str, LayerFactors]:
+    values = record.value_grids.items()
+    return {**record, **{name: LayerFactors(v.scale, v.zero_point) for name, v in values}}
 
 
 def _compare(

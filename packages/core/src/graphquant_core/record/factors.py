@@ -8,6 +8,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from graphquant_core.value_grid import ValueGrid
+
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
 
@@ -38,6 +40,10 @@ def _zeros_like_scale_w(factors: LayerFactors) -> Int32Array | None:
 
 def _copied(factors: Mapping[str, LayerFactors]) -> dict[str, LayerFactors]:
     return dict(factors)
+
+
+def _copied_grids(grids: Mapping[str, ValueGrid]) -> dict[str, ValueGrid]:
+    return dict(grids)
 
 
 _ARRAY = attrs.cmp_using(eq=np.array_equal)
@@ -74,6 +80,11 @@ class LayerFactors:
     skip_fusion: bool | None = None
     other: bytes = attrs.field(default=b"", repr=False)
 
+    @property
+    def activation_grid(self) -> ValueGrid:
+        """The grid of the activation."""
+        return ValueGrid(self.scale_d, self.offset_d)
+
 
 @attrs.frozen
 class Record(Mapping[str, LayerFactors]):
@@ -81,11 +92,15 @@ class Record(Mapping[str, LayerFactors]):
 
     Attributes:
         factors: Factors by layer name.
+        value_grids: Grids of values that a target rounds where they arise, by name: ``"add:0"`` is
+            what the op ``"add"`` returns, ``"conv1/Conv2D:0"`` what the layer ``"conv1/Conv2D"``
+            does, batch norm and bias included.
         other: The rest of the file (the records of pruning), on the wire.
     """
 
     factors: Mapping[str, LayerFactors] = attrs.field(converter=_copied)
     other: bytes = attrs.field(default=b"", repr=False)
+    value_grids: Mapping[str, ValueGrid] = attrs.field(factory=dict, converter=_copied_grids)
 
     def __getitem__(self, layer: str) -> LayerFactors:
         return self.factors[layer]

@@ -13,10 +13,10 @@ SUMMARY_HEADER = ("layer", "scale_d", "offset_d", "range", "weight scales", "sca
 
 @attrs.frozen
 class LayerSummary:
-    """One layer of a record.
+    """One layer of a record, or one value that is rounded where it arises.
 
     Attributes:
-        name: Name of the layer.
+        name: Name of the layer, or of the value: ``"add:0"``.
         scale_d: Scale of its activation.
         offset_d: Integer that stands for 0.0.
         minimum: Value of the lowest integer, -128.
@@ -58,8 +58,11 @@ class LayerSummary:
 
 
 def summarize_record(record: Record) -> list[LayerSummary]:
-    """One summary for each layer of `record`, in its order."""
-    return [_summary(name, factors) for name, factors in record.items()]
+    """One summary for each layer of `record` and then for each value, in its order."""
+    values = {
+        name: LayerFactors(grid.scale, grid.zero_point) for name, grid in record.value_grids.items()
+    }
+    return [_summary(name, factors) for name, factors in {**record, **values}.items()]
 
 
 def _summary(name: str, factors: LayerFactors) -> LayerSummary:
@@ -68,8 +71,8 @@ def _summary(name: str, factors: LayerFactors) -> LayerSummary:
         name=name,
         scale_d=factors.scale_d,
         offset_d=factors.offset_d,
-        minimum=(-128 - factors.offset_d) * factors.scale_d,
-        maximum=(127 - factors.offset_d) * factors.scale_d,
+        minimum=factors.activation_grid.low,
+        maximum=factors.activation_grid.high,
         weight_scales=0 if scale_w is None else len(scale_w),
         smallest_scale_w=None if scale_w is None else float(scale_w.min()),
         largest_scale_w=None if scale_w is None else float(scale_w.max()),

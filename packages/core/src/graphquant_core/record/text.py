@@ -16,9 +16,13 @@ from graphquant_core.protobuf_schema import field_names
 from graphquant_core.record.factors import LayerFactors, Record
 from graphquant_core.record.schema import MapFiledEntry, ScaleOffsetRecord, SingleLayerRecord
 from graphquant_core.suggestions import closest
+from graphquant_core.value_grid import ValueGrid
 
 # A record of a thousand layers with a thousand channels each has about 35 MB.
 MAX_CHARACTERS = 256 * 2**20
+
+_VALUE = re.compile(r":\d+$")
+"""Ends the name of a tensor, ``"add:0"``, and no name of an op has a colon: so a value is told."""
 
 _MODELLED = ("scale_d", "offset_d", "scale_w", "offset_w", "dst_type", "skip_fusion")
 _POSITION = re.compile(r"^\d+:\d+ : ")
@@ -55,14 +59,20 @@ def parse_record(text: str, source: str = "record") -> Record:
             "quantification: whether the inference process is omitted after the training!"
         )
     factors: dict[str, LayerFactors] = {}
+    values: dict[str, ValueGrid] = {}
     for entry in message.record:
         if not entry.key:
             raise RecordError(f"{source} has an entry without key")
-        if entry.key in factors:
+        if entry.key in factors or entry.key in values:
             raise RecordError(f'{source} has layer "{entry.key}" twice')
-        factors[entry.key] = _read_layer(entry, source)
+        if _VALUE.search(entry.key):
+            values[entry.key] = _read_value(entry, source)
+        else:
+            factors[entry.key] = _read_layer(entry, source)
+    if not factors:
+        raise EmptyRecordError(f"{source} has {len(values)} values, but no layers to be quantized")
     message.ClearField("record")
-    return Record(factors, message.SerializeToString(deterministic=True))
+    return Record(factors, message.SerializeToString(deterministic=True), values)
 
 
 def format_record(record: Record) -> str:
@@ -74,6 +84,9 @@ def format_record(record: Record) -> str:
     message = ScaleOffsetRecord.FromString(record.other)
     for name, factors in record.items():
         message.record.add(key=name, value=_write_layer(factors))
+    for name, grid in record.value_grids.items():
+        value = _write_layer(LayerFactors(grid.scale, grid.zero_point))
+        message.record.add(key=name, value=value)
     return "".join(f"{line}\n" for line in _lines(message, ""))
 
 
@@ -98,6 +111,13 @@ def _read_layer(entry: Any, source: str) -> LayerFactors:
         skip_fusion=value.skip_fusion if value.HasField("skip_fusion") else None,
         other=other.SerializeToString(deterministic=True),
     )
+
+
+def _read_value(entry: Any, source: str) -> ValueGrid:
+    factors = _read_layer(entry, source)
+    if factors.scale_w is not None:
+        raise RecordError(f'scale_w of value "{entry.key}" in {source} is not wanted')
+    return factors.activation_grid
 
 
 def _write_layer(factors: LayerFactors) -> Any:

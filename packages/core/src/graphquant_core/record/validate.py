@@ -12,6 +12,7 @@ from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_core.quantize import FLOAT32_EPSILON
 from graphquant_core.record.factors import LayerFactors, Record
+from graphquant_core.value_grid import ValueGrid
 
 SMALLEST = float(FLOAT32_EPSILON)
 """Scales lie strictly between this and its reciprocal."""
@@ -31,8 +32,10 @@ def validate_record(record: Record, plan: Plan) -> None:
                 f'cannot use the record of layer "{name}", please match record and model: {error}'
             ) from error
         _check_types(name, factors)
-        _check_activation(name, factors)
+        _check_activation(name, factors.activation_grid)
         _check_weight(layer, factors)
+    for name, grid in record.value_grids.items():
+        _check_activation(name, grid)
 
 
 def _check_types(name: str, factors: LayerFactors) -> None:
@@ -40,10 +43,10 @@ def _check_types(name: str, factors: LayerFactors) -> None:
         _refuse(name, f'dst_type ("{factors.dst_type}")', 'must be "INT8"')
 
 
-def _check_activation(name: str, factors: LayerFactors) -> None:
-    _check_scale(name, "scale_d", factors.scale_d)
-    if not -128 <= factors.offset_d <= 127:
-        _refuse(name, f"offset_d ({factors.offset_d})", "must be from -128 to 127")
+def _check_activation(name: str, grid: ValueGrid) -> None:
+    _check_scale(name, "scale_d", grid.scale)
+    if not -128 <= grid.zero_point <= 127:
+        _refuse(name, f"offset_d ({grid.zero_point})", "must be from -128 to 127")
 
 
 def _check_weight(layer: Layer, factors: LayerFactors) -> None:

@@ -13,6 +13,7 @@ from graphquant_core.channels import per_channel_shape
 from graphquant_core.graph.frozen import GraphDefEditor
 from graphquant_core.graph.frozen.node_def import const_node, fake_quantizer
 from graphquant_core.record import Record
+from graphquant_core.value_grid import ValueGrid
 from graphquant_export.targets.ascend import (
     DeployedLayer,
     deploy_graph,
@@ -64,6 +65,11 @@ class SimulatedLayer:
     bias_codes: npt.NDArray[np.int32] | None = attrs.field(repr=False)
     scale: Float32Array = attrs.field(repr=False)
     dequant: str
+
+    @property
+    def grid(self) -> ValueGrid:
+        """The grid of the activation."""
+        return ValueGrid(self.scale_d, self.offset_d)
 
 
 @attrs.frozen(eq=False)

@@ -8,7 +8,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from graphquant_core.value_grid import ValueGrid
 from graphquant_export.targets.litert import names
+from graphquant_export.targets.litert.constant_scale import constant_scale
 from graphquant_export.targets.litert.dequantized_weight import add_dequantized
 from graphquant_export.targets.litert.float_graph import NO_TENSOR, Edge, FloatGraph, Op
 from graphquant_export.targets.litert.grids import Grids
@@ -16,7 +18,6 @@ from graphquant_export.targets.litert.integer_plan import IntegerPlan
 from graphquant_export.targets.litert.kinds import INT8_VERSIONS, SHAPE_ONLY, WEIGHT_PORTS
 from graphquant_export.targets.litert.schema import schema
 from graphquant_export.targets.litert.stored_weight import StoredWeight
-from graphquant_export.targets.litert.tensor_grid import TensorGrid, constant_scale
 from graphquant_export.targets.litert.writer import ModelWriter, quantization
 
 INT8 = schema.TensorType.INT8
@@ -32,7 +33,7 @@ def emit(
     weights: Mapping[int, StoredWeight],
     layer_names: Mapping[int, str],
     outputs: Sequence[str],
-    integer_outputs: bool,
+    integer_io: bool,
 ) -> Any:
     """The ``ModelT`` of `graph` as `plan` says.
 
@@ -43,10 +44,11 @@ def emit(
         weights: Weights that are stored as integers, by the index of their operator.
         layer_names: Name of the layer that an operator with a weight computes, by its index.
         outputs: Names of the outputs, in the order of those of `graph`.
-        integer_outputs: Whether an output is int8 where the model computes it so.
+        integer_io: Whether the model is for hardware that has integers alone: an output is int8
+            where the model computes it so, and so is what goes from one grid to another.
     """
-    emitter = _Emitter(graph, grids, plan, weights, layer_names)
-    wanted = [emitter.output_form(edge, integer_outputs) for edge in graph.outputs]
+    emitter = _Emitter(graph, grids, plan, weights, layer_names, integer_io)
+    wanted = [emitter.output_form(edge, integer_io) for edge in graph.outputs]
     for name, edge, form in zip(outputs, graph.outputs, wanted, strict=True):
         emitter.name_output(name, edge, form)
     inputs = {graph.names[tensor]: emitter.add_input(tensor) for tensor in graph.inputs}
@@ -62,7 +64,7 @@ def emit(
 @attrs.frozen
 class _Version:
     tensor: int
-    path: tuple[TensorGrid, ...]
+    path: tuple[ValueGrid, ...]
     is_float: bool
 
 
@@ -74,8 +76,10 @@ class _Emitter:
         plan: IntegerPlan,
         weights: Mapping[int, StoredWeight],
         layer_names: Mapping[int, str],
+        integers_alone: bool,
     ) -> None:
         self._layer_names = layer_names
+        self._integers_alone = integers_alone
         self._graph = graph
         self._grids = grids
         self._plan = plan
@@ -85,12 +89,12 @@ class _Emitter:
         self._output_names: dict[_Version, str] = {}
         self.writer = ModelWriter(graph.model)
 
-    def output_form(self, edge: Edge, integer: bool) -> TensorGrid | None:
+    def output_form(self, edge: Edge, integer: bool) -> ValueGrid | None:
         """The grid that the output `edge` has; ``None`` when it is float."""
         path = self._path(edge)
         return path[-1] if integer and path else None
 
-    def name_output(self, name: str, edge: Edge, grid: TensorGrid | None) -> None:
+    def name_output(self, name: str, edge: Edge, grid: ValueGrid | None) -> None:
         """Calls the tensor of the output `edge` `name`, unless it is called so already."""
         self._output_names.setdefault(self._version(edge, grid), name)
 
@@ -109,7 +113,7 @@ class _Emitter:
         outputs = [self._done[self._base(tensor)] for tensor in op.outputs]
         self.writer.copied_operator(op.operator, version, inputs, outputs)
 
-    def value(self, edge: Edge, grid: TensorGrid | None) -> int:
+    def value(self, edge: Edge, grid: ValueGrid | None) -> int:
         """The value of `edge` on `grid`, or in float; added when it isn't there yet."""
         return self._realized(self._version(edge, grid))
 
@@ -177,12 +181,12 @@ class _Emitter:
             data=np.int8(127 * np.sign(value)).tobytes(),
         )
 
-    def _path(self, edge: Edge) -> tuple[TensorGrid, ...]:
+    def _path(self, edge: Edge) -> tuple[ValueGrid, ...]:
         own = self._plan.values.get(edge.tensor)
         grids = [self._grids.quantizers[name] for name in edge.quantizers]
         return _without_repetition([own, *grids] if own else grids)
 
-    def _version(self, edge: Edge, grid: TensorGrid | None) -> _Version:
+    def _version(self, edge: Edge, grid: ValueGrid | None) -> _Version:
         path = self._path(edge)
         if grid is None:
             return _Version(edge.tensor, path, True)
@@ -212,9 +216,12 @@ class _Emitter:
             source = self._realized(attrs.evolve(version, is_float=False))
             code, number, ending = OPERATOR.DEQUANTIZE, 2, names.FLOAT
         else:
+            # From one grid to another by way of floats: the kernel for integers rounds twice, and
+            # returns another code for about one value of ten.
             shorter = version.path[:-1]
-            source = self._realized(_Version(version.tensor, shorter, not shorter))
-            code, number, ending = OPERATOR.QUANTIZE, 2 if shorter else 1, names.INT8
+            direct = bool(shorter) and self._integers_alone
+            source = self._realized(_Version(version.tensor, shorter, not direct))
+            code, number, ending = OPERATOR.QUANTIZE, 2 if direct else 1, names.INT8
         name = f"{self._graph.names.get(version.tensor, 'value')}{ending}"
         added = self._tensor(version, self._output_names.get(version, name))
         self.writer.operator(code, number, [source], [added])
@@ -230,5 +237,5 @@ class _Emitter:
         return self.writer.tensor(name, like, dtype=INT8, quantization=parameters)
 
 
-def _without_repetition(grids: list[TensorGrid]) -> tuple[TensorGrid, ...]:
+def _without_repetition(grids: list[ValueGrid]) -> tuple[ValueGrid, ...]:
     return tuple(grid for i, grid in enumerate(grids) if i == 0 or grid != grids[i - 1])

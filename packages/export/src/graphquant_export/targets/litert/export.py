@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -13,9 +14,12 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
 from graphquant_core.graph.frozen import check_outputs
 from graphquant_core.record import Record
+from graphquant_export.quantized.target_simulation import simulate_target
 from graphquant_export.simulation import simulate
 from graphquant_export.targets.litert.artifact import LiteRtArtifact
 from graphquant_export.targets.litert.integer_model import integer_model
+from graphquant_export.targets.litert.padded_pools import padded_pools
+from graphquant_export.targets.litert.rules import RULES
 from graphquant_export.targets.litert.schema import model_bytes
 from graphquant_export.targets.litert.weight_only import weight_only_model
 from graphquant_export.targets.mnn import LayerParams
@@ -46,11 +50,11 @@ def export_litert(
             `WeightQuantizer.compress_params` returns: those layers compute in float, with weights
             that are stored as int8, or as int4 with 4 bits or less.
         save_path: Start of the name of the file.
-        calibration: Samples for each placeholder, by its name. An int8 layer needs the range of
-            what it returns. Where a fake quantiser takes that, it is the range that was trained;
-            elsewhere it is observed on this batch, and rounded to int8 where training rounded
-            nothing, such as before an addition. Without it such layers compute in float, and the
-            file computes what was simulated.
+        calibration: Samples for each placeholder, by its name. An int8 layer needs the grid of
+            what it returns. Where one fake quantiser takes all of that, it is its grid; elsewhere
+            it is in the record of a training for LiteRT. What the record lacks is observed on
+            these samples. Without them such layers compute in float, and the file computes what
+            was simulated.
         integer_io: Whether the inputs and outputs are int8 where the model computes them so;
             float by default.
 
@@ -66,7 +70,10 @@ def export_litert(
     if isinstance(kept, Record):
         simulated = simulate(model, outputs, kept)
         names = simulated.outputs
-        tables = integer_model(simulated, calibration, integer_io)
+        rules = attrs.evolve(RULES, integer_outputs=integer_io)
+        target = simulate_target(simulated, kept, rules, calibration, padded_pools(simulated))
+        kept = target.record
+        tables = integer_model(simulated, target, integer_io)
     else:
         names = check_outputs(model, outputs)
         tables = weight_only_model(model, names, kept)

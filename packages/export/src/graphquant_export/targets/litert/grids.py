@@ -1,8 +1,7 @@
 """Which grid each float value of the model gets, from those who take it.
 
 A fake quantiser wants its own grid. What moves values about (PAD, MAX_POOL_2D …) wants what those
-want that take its result. Whatever else takes a value takes it as float in the simulation, so that
-its range is known from calibration samples only.
+want that take its result. Whatever else takes a value takes it as float in the simulation.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from graphquant_core.value_grid import ValueGrid, widest
 from graphquant_export.targets.litert.float_graph import FloatGraph, Op
 from graphquant_export.targets.litert.kinds import MOVING, SHAPE_ONLY
-from graphquant_export.targets.litert.tensor_grid import TensorGrid, grid_of_range, widest
 
-Wants = tuple[frozenset[TensorGrid], bool]
-Ranges = Mapping[str, tuple[float, float]]
+Wants = tuple[frozenset[ValueGrid], bool]
 
 
 class Grids:
@@ -24,16 +22,10 @@ class Grids:
     Args:
         graph: The float model.
         quantizers: Grid of each fake quantiser, by name.
-        ranges: Observed range of each value, by its name; ``None`` without calibration.
     """
 
-    def __init__(
-        self, graph: FloatGraph, quantizers: Mapping[str, TensorGrid], ranges: Ranges | None
-    ) -> None:
+    def __init__(self, graph: FloatGraph, quantizers: Mapping[str, ValueGrid]) -> None:
         self.quantizers = quantizers
-        self.calibrated = ranges is not None
-        self._names = graph.names
-        self._ranges = ranges or {}
         self._takers: dict[int, list[tuple[Op | None, tuple[str, ...]]]] = defaultdict(list)
         for op in graph.ops:
             for edge in op.inputs:
@@ -42,23 +34,15 @@ class Grids:
             self._takers[edge.tensor].append((None, edge.quantizers))
         self._wants: dict[int, Wants] = {}
 
-    def of_value(self, tensor: int) -> TensorGrid | None:
+    def of_value(self, tensor: int) -> ValueGrid | None:
         """The grid on which the value `tensor` loses nothing that those who take it need."""
         wanted, raw = self._wanted(tensor)
-        covering = widest(wanted) if wanted else None
-        if covering is not None and not raw:
-            return covering
-        observed = self._ranges.get(self._names.get(tensor, ""))
-        if observed is None:
-            return None
-        if covering is not None and covering.covers(*observed):
-            return covering
-        return grid_of_range(*observed)
+        return widest(wanted) if wanted and not raw else None
 
     def _wanted(self, tensor: int) -> Wants:
         """(grids that are wanted, whether something takes the value as float)."""
         if tensor not in self._wants:
-            grids: set[TensorGrid] = set()
+            grids: set[ValueGrid] = set()
             raw = False
             for op, path in self._takers[tensor]:
                 found, unknown = self._wanted_by(op, path)
@@ -84,6 +68,6 @@ class Grids:
         return grids, raw
 
 
-def _saturates(kind: str, grid: TensorGrid) -> bool:
+def _saturates(kind: str, grid: ValueGrid) -> bool:
     """Whether `grid` cuts off whatever the activation function `kind` does."""
     return grid.low == 0 and (kind == "RELU" or grid.high <= 6 + grid.scale / 2)

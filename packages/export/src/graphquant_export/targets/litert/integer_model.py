@@ -3,81 +3,53 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy.typing as npt
-
-from graphquant_export.simulation import SimulatedGraph, observe_ranges
-from graphquant_export.targets.litert.conversion_graph import ConversionGraph, conversion_graph
+from graphquant_export.quantized.target_simulation import TargetSimulation
+from graphquant_export.simulation import SimulatedGraph
+from graphquant_export.targets.litert.conversion_graph import conversion_graph
 from graphquant_export.targets.litert.convert import convert
 from graphquant_export.targets.litert.emit import emit
 from graphquant_export.targets.litert.float_graph import FloatGraph, read_float_graph
-from graphquant_export.targets.litert.grids import Grids, Ranges
+from graphquant_export.targets.litert.grids import Grids
 from graphquant_export.targets.litert.integer_plan import IntegerPlan, plan_integers
-from graphquant_export.targets.litert.kinds import (
-    AVERAGING,
-    MOVING,
-    RESCALING,
-    WEIGHT_PORTS,
-)
-from graphquant_export.targets.litert.names import node_name
+from graphquant_export.targets.litert.kinds import WEIGHT_PORTS
 from graphquant_export.targets.litert.pooling import with_rescaling_pools
 from graphquant_export.targets.litert.stored_weight import StoredWeight
-from graphquant_export.targets.litert.tensor_grid import TensorGrid
 from graphquant_export.targets.litert.transposes import without_inverse_transposes
 from graphquant_export.targets.litert.weights import StoredLayer, layer_names, store_layer
 
 logger = logging.getLogger(__name__)
 
 
-def integer_model(
-    simulated: SimulatedGraph, calibration: Mapping[str, npt.ArrayLike] | None, integer_io: bool
-) -> Any:
+def integer_model(simulated: SimulatedGraph, target: TargetSimulation, integer_io: bool) -> Any:
     """The ``ModelT`` of `simulated`; a warning names each layer that computes in float.
 
     Args:
-        simulated: The simulation.
-        calibration: Samples for each placeholder, by its name.
+        simulated: The simulation of the layers.
+        target: The same as LiteRT computes it, with everything that it rounds.
         integer_io: Whether the inputs and outputs are int8 where the model computes them so.
 
     Raises: as `graphquant_export.targets.litert.export_litert`, except for files.
     """
     results = [layer.result for layer in simulated.layers]
-    quantizers = {
-        layer.quantizer: TensorGrid(layer.scale_d, layer.offset_d) for layer in simulated.layers
-    }
-    prepared = conversion_graph(simulated.graph_def, simulated.outputs, results, quantizers)
+    quantizers = {layer.quantizer: layer.grid for layer in simulated.layers}
+    quantizers |= {value.name: value.grid for value in target.values}
+    prepared = conversion_graph(target.graph_def, simulated.outputs, results, quantizers)
     graph = without_inverse_transposes(read_float_graph(convert(prepared), prepared))
     found = (store_layer(graph, layer) for layer in simulated.layers)
     layers = [layer for layer in found if layer is not None]
-    ranges = None if calibration is None else _ranges(prepared, graph, calibration)
-    grids = Grids(graph, quantizers, ranges)
+    grids = Grids(graph, quantizers)
     graph, pools = with_rescaling_pools(graph, grids, layers)
     activations = {layer.op: quantizers[layer.layer.quantizer] for layer in layers}
     plan = plan_integers(graph, grids, activations, integer_io)
-    _warn_of_float_layers(simulated, graph, layers, plan, calibration is not None)
+    _warn_of_float_layers(simulated, graph, layers, plan, target)
     weights = {
         layer.op: _stored_weight(graph, layer) for layer in layers if layer.codes is not None
     }
-    names = layer_names(graph, simulated.graph_def)
+    names = layer_names(graph, target.graph_def)
     return emit(graph, grids, plan, weights | pools, names, simulated.outputs, integer_io)
-
-
-def _ranges(
-    prepared: ConversionGraph, graph: FloatGraph, calibration: Mapping[str, npt.ArrayLike]
-) -> Ranges:
-    """Ranges of what an int8 operator may take or return."""
-    kinds = MOVING | AVERAGING | RESCALING | WEIGHT_PORTS.keys()
-    tensors: dict[str, str] = {}
-    for op in graph.ops:
-        if op.kind in kinds:
-            edges = [edge.tensor for edge in op.inputs if graph.is_activation(edge)]
-            for tensor in (*edges, *op.outputs):
-                if tensor in graph.names:
-                    tensors[graph.names[tensor]] = node_name(graph.names[tensor])
-    found = observe_ranges(prepared.model, list(dict.fromkeys(tensors.values())), calibration)
-    return {name: found[node] for name, node in tensors.items()}
 
 
 def _stored_weight(graph: FloatGraph, stored: StoredLayer) -> StoredWeight:
@@ -99,7 +71,7 @@ def _warn_of_float_layers(
     graph: FloatGraph,
     layers: Sequence[StoredLayer],
     plan: IntegerPlan,
-    calibrated: bool,
+    target: TargetSimulation,
 ) -> None:
     operators = {layer.layer.name: layer.op for layer in layers}
     for layer in simulated.layers:
@@ -111,9 +83,9 @@ def _warn_of_float_layers(
             )
         elif graph.ops[operators[layer.name]].outputs[0] not in plan.values:
             reason = (
-                "what it returns has no grid"
-                if calibrated
-                else "no fake quantiser takes what it returns; give calibration= samples that "
-                "show its range"
+                "LiteRT has no kernel that rounds an average over padding once"
+                if layer.name in target.float_layers
+                else "the record has no grid of what it returns; give calibration= samples that "
+                "show its range, or train for litert"
             )
             logger.warning('layer "%s" computes in float: %s', layer.name, reason)

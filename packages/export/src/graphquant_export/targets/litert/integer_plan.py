@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
+from graphquant_core.value_grid import ValueGrid
+from graphquant_export.targets.litert.constant_scale import constant_scale
 from graphquant_export.targets.litert.float_graph import NO_TENSOR, Edge, FloatGraph, Op
 from graphquant_export.targets.litert.grids import Grids
 from graphquant_export.targets.litert.kinds import (
@@ -16,7 +18,6 @@ from graphquant_export.targets.litert.kinds import (
     WEIGHT_PORTS,
     kernel_takes,
 )
-from graphquant_export.targets.litert.tensor_grid import TensorGrid, constant_scale
 
 
 @attrs.frozen(eq=False)
@@ -29,12 +30,12 @@ class IntegerPlan:
         values: Grid of each value that an int8 operator, or an int8 input of the model, gives.
     """
 
-    inputs: Mapping[tuple[int, int], TensorGrid]
-    values: Mapping[int, TensorGrid]
+    inputs: Mapping[tuple[int, int], ValueGrid]
+    values: Mapping[int, ValueGrid]
 
 
 def plan_integers(
-    graph: FloatGraph, grids: Grids, layers: Mapping[int, TensorGrid], integer_inputs: bool
+    graph: FloatGraph, grids: Grids, layers: Mapping[int, ValueGrid], integer_inputs: bool
 ) -> IntegerPlan:
     """What of `graph` runs in int8.
 
@@ -55,12 +56,12 @@ def plan_integers(
 
 
 class _Planner:
-    def __init__(self, graph: FloatGraph, grids: Grids, layers: Mapping[int, TensorGrid]) -> None:
+    def __init__(self, graph: FloatGraph, grids: Grids, layers: Mapping[int, ValueGrid]) -> None:
         self._graph = graph
         self._grids = grids
         self._layers = layers
-        self.inputs: dict[tuple[int, int], TensorGrid] = {}
-        self.values: dict[int, TensorGrid] = {}
+        self.inputs: dict[tuple[int, int], ValueGrid] = {}
+        self.values: dict[int, ValueGrid] = {}
 
     def visit(self, index: int, op: Op) -> None:
         """Lets `op` run in int8 where all of its grids are known."""
@@ -79,7 +80,7 @@ class _Planner:
             self.inputs[index, port] = result if one_grid else grid
         self.values |= dict.fromkeys(op.outputs, result)
 
-    def _result(self, index: int, op: Op, given: list[TensorGrid]) -> TensorGrid | None:
+    def _result(self, index: int, op: Op, given: list[ValueGrid]) -> ValueGrid | None:
         """The grid of what `op` returns; ``None`` when it must run in float."""
         wanted = self._grids.of_value(op.outputs[0])
         if op.kind in MOVING or op.kind in AVERAGING:
@@ -89,7 +90,7 @@ class _Planner:
                 return None
             return given[0] if len(set(given)) == 1 else wanted
         if op.kind in FIXED_RESULTS:
-            return FIXED_RESULTS[op.kind] if self._grids.calibrated else None
+            return wanted if wanted == FIXED_RESULTS[op.kind] else None
         if op.kind in WEIGHT_PORTS:
             return wanted if self._layers.get(index) == given[0] else None
         if op.kind in RESCALING and all(self._has_kernel(edge) for edge in op.inputs):
@@ -106,7 +107,7 @@ class _Planner:
         value = self._graph.constant(edge.tensor)
         return value is None or value.size == 1
 
-    def _grid(self, edge: Edge) -> TensorGrid | None:
+    def _grid(self, edge: Edge) -> ValueGrid | None:
         if edge.tensor == NO_TENSOR:
             return None
         if edge.quantizers:

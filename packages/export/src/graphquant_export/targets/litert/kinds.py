@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from graphquant_export.targets.litert.tensor_grid import TensorGrid
+from graphquant_export.targets.litert.rules import SHARES, SIGNED_SHARES
 
 
 @attrs.frozen
@@ -62,16 +62,19 @@ MOVING = frozenset(
 )
 """All operands have one grid, and quantising before is the same as quantising behind."""
 
-AVERAGING = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
+AVERAGING = frozenset({"RELU", "RELU6"})
 """All operands have one grid, onto which the result is rounded."""
 
-RESCALING = frozenset({"ADD", "HARD_SWISH", "LEAKY_RELU", "MEAN", "MUL", "RELU", "RELU6", "SUB"})
-"""Every operand has a grid of its own."""
+RESCALING = frozenset({"ADD", "HARD_SWISH", "MEAN", "MUL", "SUB"})
+"""Every operand has a grid of its own, and the kernel returns the nearest code.
+
+LEAKY_RELU and RESIZE_BILINEAR have kernels for int8, too, which round more than once.
+"""
 
 FIXED_RESULTS = {
-    "LOGISTIC": TensorGrid(1 / 256, -128),
-    "SOFTMAX": TensorGrid(1 / 256, -128),
-    "TANH": TensorGrid(1 / 128, 0),
+    "LOGISTIC": SHARES,
+    "SOFTMAX": SHARES,
+    "TANH": SIGNED_SHARES,
 }
 """The kernel returns this grid and no other."""
 
@@ -80,7 +83,6 @@ SHAPE_ONLY = frozenset({"RANK", "SHAPE", "ZEROS_LIKE"})
 
 INT8_VERSIONS = {
     "ADD": 2,
-    "AVERAGE_POOL_2D": 2,
     "BATCH_TO_SPACE_ND": 2,
     "CONCATENATION": 2,
     "CONV_2D": 3,
@@ -88,7 +90,6 @@ INT8_VERSIONS = {
     "DEQUANTIZE": 2,
     "FULLY_CONNECTED": 4,
     "GATHER": 2,
-    "LEAKY_RELU": 2,
     "LOGISTIC": 2,
     "MAX_POOL_2D": 2,
     "MEAN": 2,
@@ -97,7 +98,6 @@ INT8_VERSIONS = {
     "PAD": 2,
     "RELU": 2,
     "RELU6": 2,
-    "RESIZE_BILINEAR": 2,
     "RESIZE_NEAREST_NEIGHBOR": 2,
     "SLICE": 2,
     "SOFTMAX": 2,

@@ -71,7 +71,7 @@ def weight_only_model(
             weights[index] = stored
     plan = IntegerPlan({}, {})
     names = layer_names(graph, pruned)
-    return emit(graph, Grids(graph, {}, None), plan, weights, names, outputs, False)
+    return emit(graph, Grids(graph, {}), plan, weights, names, outputs, False)
 
 
 def _operator(graph: FloatGraph, layer: Layer) -> int | None:

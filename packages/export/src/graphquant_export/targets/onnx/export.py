@@ -13,13 +13,15 @@ from graphquant_core.exceptions import ConfigError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_whole
 from graphquant_core.record import Record
-from graphquant_export.simulation import SimulatedLayer, simulate
+from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
+from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, simulate
+from graphquant_export.targets.onnx.activation_quantizers import quantize_before_activations
 from graphquant_export.targets.onnx.artifact import OnnxArtifact
 from graphquant_export.targets.onnx.constants import StoredConstant, groups_along
 from graphquant_export.targets.onnx.conversion import Quantizer
 from graphquant_export.targets.onnx.model import check_opset, quantized_model
 from graphquant_export.targets.onnx.model_file import opset_of, read_model
-from graphquant_export.targets.onnx.output_quantizers import quantize_results
+from graphquant_export.targets.onnx.rules import RULES
 from graphquant_export.targets.onnx.sessions import INT8_OPSET
 from graphquant_export.targets.save_path import ENDINGS, paths_of, writable_paths
 
@@ -77,8 +79,10 @@ def export_onnx(
             opset,
         )
     simulated = simulate(model, outputs, record)
-    graph_def, quantizers = quantize_results(
-        simulated, _quantizers(simulated.layers, activations == "uint8"), calibration
+    target = simulate_target(simulated, record, RULES, calibration)
+    _warn_of_float_results(simulated, target)
+    graph_def, quantizers = quantize_before_activations(
+        target.graph_def, simulated, _quantizers(simulated, target, activations == "uint8")
     )
     content = quantized_model(
         graph_def,
@@ -92,7 +96,7 @@ def export_onnx(
     )
     write_whole(path, content)
     logger.info("The model is saved in %s", path)
-    return OnnxArtifact(path, opset, ExportSource(model, simulated.outputs, record))
+    return OnnxArtifact(path, opset, ExportSource(model, simulated.outputs, target.record))
 
 
 def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxArtifact:
@@ -105,13 +109,36 @@ def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxAr
     return OnnxArtifact(path, opset_of(read_model(path)), source)
 
 
-def _quantizers(layers: Sequence[SimulatedLayer], unsigned: bool) -> dict[str, Quantizer]:
+def _quantizers(
+    simulated: SimulatedGraph, target: TargetSimulation, unsigned: bool
+) -> dict[str, Quantizer]:
+    """What each fake quantiser of `target` becomes, by the name of its node."""
+    grids = {layer.quantizer: layer.grid for layer in simulated.layers}
+    grids |= {value.name: value.grid for value in target.values}
     return {
-        layer.quantizer: Quantizer(
-            layer.quantizer.rpartition("/")[0], layer.scale_d, layer.offset_d, unsigned
-        )
-        for layer in layers
+        name: Quantizer(_scope(name), grid.scale, grid.zero_point, unsigned)
+        for name, grid in grids.items()
     }
+
+
+def _scope(quantizer: str) -> str:
+    """Start of the names of what a quantiser becomes: that of an output has no scope of its own."""
+    scope, _, name = quantizer.rpartition("/")
+    return scope if name in ("AscendQuant", "FakeQuant") else f"{quantizer}/result_quant"
+
+
+def _warn_of_float_results(simulated: SimulatedGraph, target: TargetSimulation) -> None:
+    lacking = [
+        layer.name
+        for layer in simulated.layers
+        if layer.op_type in RULES.results and layer.name not in target.results
+    ]
+    if lacking:
+        logger.warning(
+            "the record has no grid of what the layers %s return: runtimes sum them in float; give "
+            "calibration samples that show their ranges, or train for onnx",
+            ", ".join(f'"{name}"' for name in lacking),
+        )
 
 
 def _constants(layers: Sequence[SimulatedLayer]) -> list[StoredConstant]:

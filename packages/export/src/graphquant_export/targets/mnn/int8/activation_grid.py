@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import attrs
 import numpy as np
 
-from graphquant_core.grid import Grid
-from graphquant_core.quantize import affine_params
-
 LOWEST, HIGHEST = -128, 127
-_INT8 = Grid(8, narrow=False)
 
 
 def _float32(value: float) -> float:
@@ -31,23 +25,6 @@ class ActivationGrid:
     scale: float = attrs.field(converter=_float32)
     zero: int
     highest: int = HIGHEST
-
-    @classmethod
-    def over(cls, ranges: Iterable[tuple[float, float]]) -> ActivationGrid:
-        """The grid that holds all of `ranges`, (smallest, largest) value, and 0.0."""
-        ends = np.array(list(ranges), np.float32)
-        params = affine_params(ends[:, 0].min(), ends[:, 1].max(), _INT8)
-        return cls(float(params.scale), int(params.offset))
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """Its smallest and its largest value."""
-        return (LOWEST - self.zero) * self.scale, (HIGHEST - self.zero) * self.scale
-
-    def covers(self, low: float, high: float) -> bool:
-        """Whether no value from `low` to `high` is more than two steps beyond its ends."""
-        smallest, largest = self.ends
-        return smallest - 2 * self.scale <= low and high <= largest + 2 * self.scale
 
     def scaled_up(self) -> ActivationGrid:
         """The grid whose scale is the next larger float32 number."""

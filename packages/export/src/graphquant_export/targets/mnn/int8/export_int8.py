@@ -17,23 +17,23 @@ from graphquant_core.files import write_together
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.record import Record
-from graphquant_export.simulation import SimulatedGraph, simulate
+from graphquant_export.quantized.target_simulation import simulate_target
+from graphquant_export.simulation import simulate
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.compress_params import identity_of
 from graphquant_export.targets.mnn.convert import convert
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.compare_layers import compare_layers, other_weights
 from graphquant_export.targets.mnn.int8.frozen_graph import (
-    FrozenGraph,
     freeze_for_mnn,
     simulate_mnn,
 )
 from graphquant_export.targets.mnn.int8.int8_params import int8_params
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts
-from graphquant_export.targets.mnn.int8.planned_layers import plan_layers
-from graphquant_export.targets.mnn.layers import check_convertible, plan_for_mnn
+from graphquant_export.targets.mnn.int8.planned_layers import INT8, describe_layers, plan_layers
 from graphquant_export.targets.mnn.model_file import MnnLayer, read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept
+from graphquant_export.targets.mnn.rules import RULES
 from graphquant_export.targets.save_path import ENDINGS, writable_paths
 
 logger = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ def export_mnn_int8(
         outputs: Names of the ops that are the model's outputs.
         record: Scales and offsets of the layers.
         save_path: Start of the names of the files.
-        calibration: Samples for each placeholder, for the range of a result that no other layer
-            of the record takes. Without it such a layer computes with floats.
+        calibration: Samples for each placeholder, for the range of a result of which the record has
+            no grid. Without them such a layer computes with floats.
 
     Raises:
         OutputNotFoundError: An output is not in the model.
@@ -77,7 +77,10 @@ def export_mnn_int8(
     """
     finals = writable_paths(save_path, *ENDINGS["mnn"])
     simulated = simulate(model, outputs, record)
-    frozen = _frozen_graph(simulated, calibration)
+    described = describe_layers(simulated)
+    floats = {layer.simulated.name for layer in described if layer.execution != INT8}
+    target = simulate_target(simulated, record, RULES, calibration, floats)
+    frozen = freeze_for_mnn(simulated, plan_layers(described, target.results))
     content = frozen.graph_def.SerializeToString(deterministic=True)
     view = GraphView(import_frozen(frozen.graph_def))
     with tempfile.TemporaryDirectory() as folder:
@@ -103,22 +106,12 @@ def export_mnn_int8(
         layers=compared,
         simulation=simulate_mnn(frozen, simulated.outputs, other_weights(parts)),
         command=ConverterCommand(frozen_path, model_path, params_path),
-        source=ExportSource(model, simulated.outputs, record),
+        source=ExportSource(model, simulated.outputs, target.record),
     )
     for layer in compared:
         if layer.off_by:
             logger.warning('layer "%s": %s', layer.name, artifact.reason(layer.name))
     return artifact
-
-
-def _frozen_graph(
-    simulated: SimulatedGraph, calibration: Mapping[str, npt.ArrayLike] | None
-) -> FrozenGraph:
-    graph = import_frozen(simulated.graph_def)
-    check_convertible(graph)
-    view = GraphView(graph)
-    plan = plan_for_mnn(graph, view=view)
-    return freeze_for_mnn(simulated, plan_layers(simulated, view, plan, calibration))
 
 
 def _as_stored(parts: Sequence[LayerPart], stored: Mapping[str, MnnLayer]) -> tuple[LayerPart, ...]:

@@ -24,10 +24,8 @@ from graphquant_export.targets.mnn.int8.planned_layers import (
     UNCALIBRATED,
     WEIGHTS,
     PlannedLayer,
-    Results,
-    describe_layer,
+    describe_layers,
 )
-from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
 from graphquant_export.targets.mnn.op_names import mnn_op_names
 from graphquant_export.targets.save_path import ENDINGS, paths_of
@@ -62,11 +60,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
             f'save_path ("{frozen_path}") holds another model: it has no layer "{missing[0]}"'
         )
     stored = read_mnn_model(model_path).layers
-    simulation = GraphView(import_frozen(simulated.graph_def))
-    plan = plan_for_mnn(simulation.graph, view=simulation)
-    described = [describe_layer(simulation, plan, layer) for layer in simulated.layers]
-    results = Results(simulated, simulation, described)
-    planned = tuple(_as_stored(view, layer, results, stored) for layer in described)
+    planned = tuple(_as_stored(view, layer, stored) for layer in describe_layers(simulated))
     parts = find_parts(view, planned, stored)
     return MnnInt8Artifact(
         model_path,
@@ -83,7 +77,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
 
 
 def _as_stored(
-    view: GraphView, planned: PlannedLayer, results: Results, stored: Mapping[str, MnnLayer]
+    view: GraphView, planned: PlannedLayer, stored: Mapping[str, MnnLayer]
 ) -> PlannedLayer:
     """`planned` with the grids that the file has."""
     if planned.execution != INT8 or planned.layer is None:
@@ -92,11 +86,7 @@ def _as_stored(
     first = found[0]
     if first is None or not first.int8:
         return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
-    output, common = _grid(first.output), results.common_grid(planned)
-    # A grid that was observed on a calibration batch is another, and so is the reason for it.
-    taken = common is not None and output in (common, common.scaled_up())
-    reason = results.reason(planned) if taken else None
-    return attrs.evolve(planned, input=_grid(first.input), output=output, reason=reason)
+    return attrs.evolve(planned, input=_grid(first.input), output=_grid(first.output))
 
 
 def _grid(stored: TensorGrid | None) -> ActivationGrid | None:
