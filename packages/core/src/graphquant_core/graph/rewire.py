@@ -25,6 +25,7 @@ ACTIVATION_INPUT = "activation_input"
 ACTIVATION_OUTPUT = "activation_output"
 WEIGHT_INPUT = "weight_input"
 WEIGHT_OUTPUT = "weight_output"
+BYPASSED_ATTRIBUTE = "_graphquant_bypassed"
 
 
 class Rewrite:
@@ -130,6 +131,14 @@ def _placement(device: str, variable_device: str | None) -> Callable[[tf.Operati
 def mark(op: tf.Operation, role: str) -> None:
     """Write `role` into `op`, where it outlives freezing, saving and importing."""
     op._set_attr(ROLE_ATTRIBUTE, v1.AttrValue(s=role.encode()))
+
+
+def mark_bypassed(op: tf.Operation, op_type: str) -> None:
+    """Write into `op`, the input of a quantiser, which op in front of it the quantiser computes.
+
+    `graphquant_core.graph.frozen.bypassed` puts it back.
+    """
+    op._set_attr(BYPASSED_ATTRIBUTE, v1.AttrValue(s=op_type.encode()))
 
 
 def role_of(op: tf.Operation) -> str | None:

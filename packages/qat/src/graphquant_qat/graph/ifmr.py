@@ -9,7 +9,7 @@ from graphquant_core.calibration.ifmr import PERCENTILE, SEARCH
 from graphquant_core.quantize import FLOAT32_EPSILON
 
 BINS = 4096
-FINALISTS = 4
+FINALISTS = 3
 """Candidates whose errors are computed on the values themselves, not on their histogram."""
 
 
@@ -35,10 +35,11 @@ def ifmr_range(values: tf.Tensor, levels: int, fixed_min: bool) -> tuple[tf.Tens
     # In the order of the search: the first among equals wins.
     finalists = tf.sort(tf.math.top_k(-errors, FINALISTS).indices)
     bits = levels.bit_length()
-    exact = [
-        tf.nn.l2_loss(tf.quantization.fake_quant_with_min_max_vars(flat, low, end, bits) - flat)
-        for end in tf.unstack(tf.gather(ends, finalists), FINALISTS)
-    ]
+    exact = []
+    for end in tf.unstack(tf.gather(ends, finalists), FINALISTS):
+        off = tf.quantization.fake_quant_with_min_max_vars(flat, low, end, bits) - flat
+        # In float32 an outlier's square would swallow what all the other values add.
+        exact.append(tf.reduce_sum(tf.cast(tf.square(off), tf.float64)))
     scale = scales[finalists[tf.argmin(tf.stack(exact))]]
     dead = scale < FLOAT32_EPSILON
     scale = tf.where(dead, 1.0, scale)

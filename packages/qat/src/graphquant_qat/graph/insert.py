@@ -21,6 +21,7 @@ from graphquant_core.plan import Plan
 from graphquant_core.quantizers import QuantizerRequest
 from graphquant_core.registry import Registry, load_registry
 from graphquant_qat.config.model import ActivationConfig, LayerConfig, RetrainConfig, WeightConfig
+from graphquant_qat.graph.bypassed import taken_by_one, trains
 from graphquant_qat.graph.split_groups import splits_of_groups
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,9 @@ def insert_quantizers(
         rewrite.view,
         {name: (layer, entry.activation) for name, (layer, entry) in enabled.items()},
     )
+    insertion.takers = {
+        insertion.taker(layer): entry.activation for layer, entry in enabled.values()
+    }
     quantized = {}
     for layer, entry in enabled.values():
         quantized[layer.name] = done.get(layer.name) or insertion.quantize(layer, entry)
@@ -106,6 +110,15 @@ class _Insertion:
         self.placed: dict[Hashable, PlacedQuantizer] = {}
         self.redirects: list[tuple[tf.Operation, int, str]] = []
         self.splits: dict[str, tf.Operation] = {}
+        self.takers: dict[tuple[tf.Operation, int], ActivationConfig] = {}
+        self.trains = trains(rewrite.view)
+
+    def taker(self, layer: Layer) -> tuple[tf.Operation, int]:
+        """The op that takes the activation of `layer`, and at which input."""
+        split = self.splits.get(layer.name)
+        if split is not None:
+            return split, SPLIT_VALUE
+        return self.rewrite.graph.get_operation_by_name(layer.name), layer.activation_port
 
     def quantize(self, layer: Layer, config: LayerConfig) -> QuantizedLayer:
         op = self.rewrite.graph.get_operation_by_name(layer.name)
@@ -114,8 +127,7 @@ class _Insertion:
                 f'layer "{layer.name}" is fake-quantised already, by a rewrite that is not known '
                 "here: build the graph anew instead of importing the rewritten one"
             )
-        split = self.splits.get(layer.name)
-        taker, taken = (op, layer.activation_port) if split is None else (split, SPLIT_VALUE)
+        taker, taken = self.taker(layer)
         activation = self._activation(taker, taken, layer, config.activation)
         self.redirects.append((taker, taken, activation.output))
         weight = None
@@ -134,7 +146,7 @@ class _Insertion:
     def _activation(
         self, op: tf.Operation, port: int, layer: Layer, config: ActivationConfig
     ) -> PlacedQuantizer:
-        values = op.inputs[port]
+        view, values = self.rewrite.view, op.inputs[port]
         shared = (values.name, config)
         if shared not in self.placed:
             fixed_min = config.fixed_min
@@ -146,8 +158,11 @@ class _Insertion:
                 "clip_min": config.clip_min,
                 "fixed_min": fixed_min,
             }
-            request = QuantizerRequest(_key(layer), self.activation_grid, options=options)
             quantizer = self.registry.activation_quantizer(config.algo)
+            if fixed_min and values.op.type in getattr(quantizer, "computes", ()):
+                options["behind"] = values.op.type
+                options["bypassed"] = self.trains and taken_by_one(view, values, self.takers)
+            request = QuantizerRequest(_key(layer), self.activation_grid, options=options)
             self.placed[shared] = self.placer.activation(op, port, quantizer, request)
         return self.placed[shared]
 
