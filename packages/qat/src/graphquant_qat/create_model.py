@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from graphquant_core.files import check_writable, write_whole
 from graphquant_core.graph import GraphView, Rewrite
+from graphquant_core.graph.collection import paused_collection
 from graphquant_core.graph.replica import current_replica, in_replica, shared_name
 from graphquant_core.plan import Plan
 from graphquant_qat.arguments import check_graph, exists
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 _quantized: WeakKeyDictionary[tf.Graph, dict[str, QuantizedLayer]] = WeakKeyDictionary()
 
 
+@paused_collection()
 def create_quant_retrain_model(
     graph: tf.Graph, config_file: str, record_file: str
 ) -> list[tf.Variable | RetrainOp]:
@@ -58,7 +60,8 @@ def create_quant_retrain_model(
     with Rewrite(graph, view) as rewrite:
         before = len(graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES))
         layers = insert_quantizers(rewrite, plan, config, _quantized.get(graph, {}))
-        record = write_record_op(list(layers.values()), os.path.abspath(record_file), graph)
+        rewrite.update_view()
+        record = write_record_op(list(layers.values()), os.path.abspath(record_file), rewrite.view)
         if exists(record_file) and os.path.getsize(record_file):
             logger.warning('record_file ("%s") exists and is overwritten', record_file)
         write_whole(record_file, "")

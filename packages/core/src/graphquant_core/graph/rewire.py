@@ -85,6 +85,10 @@ class Rewrite:
         op._update_input(port, tensor)
         self._undo.append((op, port, old))
 
+    def update_view(self) -> None:
+        """Let `view` know what was added and redirected."""
+        self.view.extend((op, port) for op, port, _ in self._undo)
+
     @contextmanager
     def beside(self, op: tf.Operation, variable_device: str | None = None) -> Iterator[None]:
         """Add ops on `op`'s device and in its control flow, whatever scopes the caller is in.

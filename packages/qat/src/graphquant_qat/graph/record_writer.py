@@ -20,7 +20,7 @@ v1 = tf.compat.v1
 
 
 def write_record_op(
-    layers: Sequence[QuantizedLayer], record_file: str, graph: tf.Graph
+    layers: Sequence[QuantizedLayer], record_file: str, view: GraphView
 ) -> tf.Tensor:
     """A string tensor [] whose evaluation writes the record to `record_file` and returns it.
 
@@ -31,13 +31,13 @@ def write_record_op(
     missing that were trained.
     """
     with (
-        graph.as_default(),
+        view.graph.as_default(),
         tf.control_dependencies(None),
         v1.name_scope(None),
         v1.name_scope("graphquant_record"),
         v1.device("/CPU:0"),
     ):
-        text = _record_text(layers, GraphView(graph))
+        text = _record_text(layers, view)
         with tf.control_dependencies([tf.io.write_file(record_file, text)]):
             return tf.identity(text, name="record")
 
