@@ -26,6 +26,7 @@ NAMES = (
     "mnn_before_tuning",
     "mnn_init_time",
     "mnn_step_time",
+    "exactness",
     "target_accuracy",
     "target_latency",
 )

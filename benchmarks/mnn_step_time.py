@@ -40,7 +40,7 @@ def measure() -> list[Row]:
             if number >= WARM_UP:
                 times[name].append(seconds)
     rows = []
-    for name in STRATEGIES:
+    for name, target in STRATEGIES.items():
         ratios = [fake / float_ for fake, float_ in zip(times[name], times[None], strict=True)]
         lower, ratio, upper = statistics.quantiles(ratios, n=4)
         rows.append(
@@ -50,7 +50,7 @@ def measure() -> list[Row]:
                 "quantised_ms": 1e3 * statistics.median(times[name]),
                 "ratio": ratio,
                 "quartiles": (lower, upper),
-                "target": STRATEGIES[name],
+                "target": target,
             }
         )
     return rows

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from graphquant_export.targets.mnn.command import ConverterCommand
-from graphquant_export.targets.mnn.convert import convert
+from graphquant_export.targets.mnn.converter import convert
 
 Timed = Callable[[], float]
 

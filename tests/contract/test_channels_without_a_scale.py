@@ -13,8 +13,8 @@ import tensorflow as tf
 import graphquant_qat as amct
 from graphquant_core.record import LayerFactors, Record, read_record
 from graphquant_core.weak_channels import weak_channels
-from graphquant_export.simulation import simulate
-from graphquant_export.targets.ascend.export import quantize_graph
+from graphquant_export.quantized.simulate import simulate
+from graphquant_export.targets.ascend import quantize_graph
 from graphquant_wq import WeightQuantizer, quantize_frozen_weights, strip_wq_ops
 
 v1 = tf.compat.v1

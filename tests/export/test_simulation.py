@@ -9,7 +9,8 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError, ModelFileError, NonFiniteError, RangeError
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
-from graphquant_export.simulation import observe_ranges, simulate
+from graphquant_export.quantized.observe_ranges import observe_ranges
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.ascend import ASCEND_TYPES
 
 
@@ -20,7 +21,7 @@ def test_the_simulation_gives_what_the_graph_of_integers_gives(trained, run, ima
     assert not {node.op for node in simulated.graph_def.node} & ASCEND_TYPES
     assert not simulated.graph_def.library.function
     (got,) = run(simulated.graph_def, ["logits"], {"image:0": image})
-    (exact,) = integer_reference(simulated.deployed, ["logits"], {"image": image})
+    (exact,) = integer_reference(simulated.exact.graph_def, ["logits"], {"image": image})
     (trained_value,) = run(frozen, ["logits"], {"image:0": image})
     step = np.ptp(exact) / 255
     assert np.abs(got - exact).mean() < 0.1 * step

@@ -25,9 +25,10 @@ from graphquant_core.exceptions import (
 from graphquant_core.graph import Rewrite, plan_graph
 from graphquant_core.grid import Grid
 from graphquant_core.record import parse_record
+from graphquant_core.target_rules import TargetRules
 from graphquant_core.testing.graphs import GraphSpec, build_graph, graph_specs
 from graphquant_qat.config.defaults import default_config
-from graphquant_qat.graph.insert import insert_quantizers
+from graphquant_qat.graph.insert import Quantized, insert_quantizers
 
 v1 = tf.compat.v1
 
@@ -54,7 +55,13 @@ def test_a_fine_grid_leaves_what_a_random_graph_computes_unchanged(spec: GraphSp
     plan = plan_graph(built.graph)
     with Rewrite(built.graph) as rewrite:
         insert_quantizers(
-            rewrite, plan, default_config(plan), {}, Grid(16, narrow=False), Grid(16, narrow=True)
+            rewrite,
+            plan,
+            default_config(plan),
+            Quantized(),
+            TargetRules(),
+            Grid(16, narrow=False),
+            Grid(16, narrow=True),
         )
     quantized = {op.name for op in built.graph.get_operations() if "FakeQuant" in op.type}
     assert len(quantized) == len(plan.layers)
@@ -100,7 +107,7 @@ def test_layers_that_share_an_input_share_its_quantiser() -> None:
             tf.nn.conv2d(x, weight, 1, "SAME", name=f"conv{index}")
     plan = plan_graph(graph)
     with Rewrite(graph) as rewrite:
-        insert_quantizers(rewrite, plan, default_config(plan), {})
+        insert_quantizers(rewrite, plan, default_config(plan), Quantized(), TargetRules())
     first, second = (graph.get_operation_by_name(f"conv{index}") for index in range(2))
     assert first.inputs[0] is second.inputs[0]
     assert first.inputs[1] is not second.inputs[1]
@@ -137,7 +144,7 @@ def test_layers_that_share_a_weight_share_its_quantiser_and_its_range(resource: 
         tf.matmul(tf.nn.relu(tf.matmul(x, weight, name="first")), weight, name="second")
     plan = plan_graph(graph)
     with Rewrite(graph) as rewrite:
-        insert_quantizers(rewrite, plan, default_config(plan), {})
+        insert_quantizers(rewrite, plan, default_config(plan), Quantized(), TargetRules())
     first, second = (graph.get_operation_by_name(name) for name in ("first", "second"))
     assert first.inputs[1] is second.inputs[1]
     assert first.inputs[0] is not second.inputs[0]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from graphquant_core.graph.frozen.node_def import const_node, node_def
+from graphquant_export.quantized.integers import hardware_scale
 from graphquant_export.targets.ascend import ASCEND_TYPES, ascend_functions
-from graphquant_export.targets.ascend.integers import hardware_scale
 
 v1 = tf.compat.v1
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from graphquant_core.record import LayerFactors, Record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.targets.ascend import deploy, quantize_graph, quantized_inputs
+from graphquant_export.quantized import model, quantize_inputs
+from graphquant_export.targets.ascend import compiler, deploy, quantize_graph
 
 v1 = tf.compat.v1
 
@@ -43,9 +44,10 @@ def layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., v1.GraphDef
 
     def quantize(*arguments: object) -> v1.GraphDef:
         with monkeypatch.context() as patch:
-            patch.setattr(deploy, "find_groups", lambda *_: [])
+            patch.setattr(model, "_in_use", {})
+            patch.setattr(model, "find_groups", lambda *_: [])
             patch.setattr(deploy, "open_relu6", lambda *_: None)
-            patch.setattr(quantized_inputs, "_padded", lambda _: False)
+            patch.setattr(quantize_inputs, "_padded", lambda _: False)
             return quantize_graph(*arguments)[0]
 
     return quantize
@@ -332,10 +334,10 @@ def test_relu6_may_be_opened_for_every_scale_that_the_rule_allows(offset_d):
     scale_d = np.float32(6) / np.float32(steps)
     for _ in range(50):
         candidate = LayerFactors(float(scale_d), offset_d)
-        if quantized_inputs._ends_below_6(candidate):
+        if compiler._ends_below_6(candidate):
             assert np.rint(np.float32(6) * (np.float32(1) / scale_d)) >= steps
         scale_d = np.nextafter(scale_d, np.float32(1))
-    assert not quantized_inputs._ends_below_6(candidate)
+    assert not compiler._ends_below_6(candidate)
 
 
 def test_a_relu6_before_a_padded_layer_becomes_relu(assert_same):

@@ -20,7 +20,7 @@ from graphquant_core.exceptions import (
 from graphquant_core.record import LayerFactors, Record
 from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.litert import LiteRtRuntime, export_litert
 from graphquant_export.targets.litert.captured import captured_output
 
@@ -106,7 +106,7 @@ def test_with_calibration_every_layer_is_int8_and_the_outputs_agree(exported, im
     assert {row.layer: row.op_type for row in runtime.executions()} == LAYERS
     assert {row.execution for row in runtime.executions()} == {"int8"}
     step = runtime.output_step("logits")
-    (exact,) = integer_reference(simulated.deployed, ["logits"], {"image": image})
+    (exact,) = integer_reference(simulated.exact.graph_def, ["logits"], {"image": image})
     got = runtime.run({"image": image}, ["logits"])["logits"]
     np.testing.assert_array_equal(got.argmax(-1), exact.argmax(-1))
     assert np.abs(np.rint(got / step) - np.rint(exact / step)).mean() <= 0.2
@@ -129,7 +129,7 @@ def test_without_calibration_only_what_no_quantiser_takes_is_float(
     assert "calibration=" in warned[0]
     assert runtime.output_step("logits") is None
     simulated = simulate(frozen, ["logits"], record)
-    (exact,) = integer_reference(simulated.deployed, ["logits"], {"image": image})
+    (exact,) = integer_reference(simulated.exact.graph_def, ["logits"], {"image": image})
     got = runtime.run({"image": image}, ["logits"])["logits"]
     np.testing.assert_allclose(got, exact, atol=0.02 * np.ptp(exact) / 255)
 
@@ -154,7 +154,7 @@ def test_a_layer_computes_its_exact_integers(layer_model, tmp_path, op_type, tai
     runtime = LiteRtRuntime(artifact)
     assert [row.execution for row in runtime.executions()] == ["int8"]
     got = runtime.run(feeds, ["y"])["y"]
-    deployed = simulate(model.graph_def, ["y"], record).deployed
+    deployed = simulate(model.graph_def, ["y"], record).exact.graph_def
     (exact,) = integer_reference(deployed, ["y"], feeds)
     step = runtime.output_step("y")
     codes = np.abs(np.rint(got / step) - np.rint(exact / step))
@@ -260,7 +260,8 @@ def test_the_exporter_is_registered_and_opens_what_it_wrote(trained, tmp_path):
     assert artifact.target == "litert"
     assert artifact.paths == (tmp_path / "model.tflite",)
     opened = exporter.open(tmp_path / "model", artifact.source)
-    assert opened == artifact
+    assert (opened.paths, opened.rules) == (artifact.paths, artifact.rules)
+    assert opened.source.record == artifact.source.record
     assert len(exporter.runtime(opened).executions()) == 6
     with pytest.raises(ModelFileError, match=r"other\.tflite"):
         exporter.open(tmp_path / "other", artifact.source)

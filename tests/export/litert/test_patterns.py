@@ -11,7 +11,7 @@ from graphquant_core.graph import GraphView, affine_tail, plan_graph
 from graphquant_core.graph.frozen.fold_batch_norm import folds, parameters
 from graphquant_core.record import LayerFactors, Record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.litert import LiteRtRuntime, export_litert
 from graphquant_export.targets.litert.file import LiteRtFile
 
@@ -163,7 +163,7 @@ def run_both(net, record, path, **options):
     model = net.graph.as_graph_def()
     runtime = LiteRtRuntime(export_litert(model, ["y"], record, path, **options))
     simulated = simulate(model, ["y"], record)
-    (exact,) = integer_reference(simulated.deployed, ["y"], net.feeds)
+    (exact,) = integer_reference(simulated.exact.graph_def, ["y"], net.feeds)
     return runtime, runtime.run(net.feeds, ["y"])["y"], exact, simulated
 
 
@@ -182,11 +182,11 @@ def test_a_graph_without_branches_is_the_simulation_in_int8(architecture, tmp_pa
     assert {row.layer for row in rows} == set(record)
     assert {row.execution for row in rows} == {"int8"}
     assert code_difference(got, exact, runtime.output_step("y")).mean() <= 0.02
-    nodes = {layer.result: layer.dequant for layer in simulated.layers}
+    nodes = simulated.exact.results
     found = runtime.layer_outputs(net.feeds)
     assert list(found) == [row.layer for row in rows]
     names = [nodes.get(output.tensor, output.tensor) for output in found.values()]
-    truth = integer_reference(simulated.deployed, names, net.feeds)
+    truth = integer_reference(simulated.exact.graph_def, names, net.feeds)
     for (layer, output), value in zip(found.items(), truth, strict=True):
         difference = code_difference(output.value, value, output.step)
         assert difference.mean() <= 0.02, layer
@@ -356,8 +356,8 @@ def test_a_branch_between_layers_in_nchw_is_int8(tmp_path, activation):
     assert {row.execution for row in runtime.executions()} == {"int8"}
     assert code_difference(got, exact, runtime.output_step("y")).mean() <= 2
     found = runtime.layer_outputs(net.feeds)
-    nodes = {layer.result: layer.dequant for layer in simulated.layers}
+    nodes = simulated.exact.results
     names = [nodes.get(output.tensor, output.tensor) for output in found.values()]
-    truth = integer_reference(simulated.deployed, names, net.feeds)
+    truth = integer_reference(simulated.exact.graph_def, names, net.feeds)
     for (layer, output), value in zip(found.items(), truth, strict=True):
         assert code_difference(output.value, value, output.step).mean() <= 2, layer

@@ -16,7 +16,7 @@ from graphquant_core.exceptions import (
     OutputNotFoundError,
     RangeError,
 )
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.litert import LiteRtRuntime, export_litert
 from graphquant_export.targets.litert.schema import model_bytes, read_model
 

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from graphquant_core.graph import GraphView
+from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, load_graph_def
+from graphquant_core.graph.frozen.node_def import const_node, fake_quantizer
 from graphquant_core.layer import Layer
+from graphquant_export.targets.mnn import mnn_grouping, read_mnn_model
+from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
+from graphquant_export.targets.mnn.int8.mnn_layers import find_parts
 
 v1 = tf.compat.v1
 
@@ -87,3 +93,48 @@ def all_layers() -> Callable[..., MnnModel]:
         return MnnModel(graph.as_graph_def(), w)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def mnn_simulation() -> Callable[[MnnInt8Artifact], Any]:
+    """The graph that computes in TensorFlow what the MNN model of an artifact computes."""
+    return simulate_mnn
+
+
+def simulate_mnn(artifact: MnnInt8Artifact) -> Any:
+    """The frozen graph with the file's grids and weights; what isn't rounded is ``unquantized``."""
+    graph_def = load_graph_def(artifact.frozen_path)
+    editor = GraphDefEditor(graph_def)
+    weights = weights_of_their_own(graph_def, artifact)
+    for row in artifact.planned:
+        name = row.simulated.node
+        if row.simulated.weight is not None and name in weights:
+            editor.replace(const_node(row.simulated.weight, weights[name]))
+        if row.execution == "int8" and row.input is not None and row.layer is not None:
+            port = row.layer.activation_port
+            source = editor.node(name).input[port]
+            quantizer = editor.unique_name(f"{name}/quantized_input")
+            editor.add(fake_quantizer(quantizer, source, row.input.scale, row.input.zero))
+            editor.set_input(name, port, quantizer)
+    for row in artifact.planned:
+        if row.output is not None:
+            unquantized = editor.unique_name(f"{row.result}/unquantized")
+            editor.rename(row.result, unquantized)
+            editor.add(fake_quantizer(row.result, unquantized, row.output.scale, row.output.zero))
+    return editor.graph_def(artifact.source.outputs)
+
+
+def weights_of_their_own(graph_def: Any, artifact: MnnInt8Artifact) -> dict[str, np.ndarray]:
+    """The weights that MNN stores on scales of its own, in TensorFlow's shape, by op name."""
+    stored = read_mnn_model(artifact.model_path).layers
+    rows: dict[str, list[np.ndarray]] = {}
+    layers = {}
+    for part in find_parts(GraphView(import_frozen(graph_def)), artifact.planned, stored):
+        if part.output is None and part.stored.weight is not None and part.planned.layer:
+            name = part.planned.simulated.node
+            layers[name] = part.planned.layer
+            rows.setdefault(name, []).append(part.stored.weight.values())
+    return {
+        name: mnn_grouping(layer).weight(np.concatenate(rows[name]))
+        for name, layer in layers.items()
+    }

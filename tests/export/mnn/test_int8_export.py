@@ -33,7 +33,7 @@ from graphquant_export.targets.mnn.int8 import export_int8
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.model_file import read_mnn_model
 from graphquant_export.targets.mnn.runtime import run_mnn_model
-from graphquant_export.targets.mnn_exporter import MnnExporter
+from graphquant_export.targets.target import MNN
 
 v1 = tf.compat.v1
 
@@ -66,7 +66,7 @@ def feeds(image):
 def test_the_files_hold_the_record(trained, feeds, tmp_path):
     """Scales, zero points and codes of the .mnn are the record's, for every int8 layer."""
     frozen, record = trained
-    done: Any = MnnExporter().export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
+    done: Any = MNN.export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
     assert [path.name for path in done.paths] == ["m.mnn", "m.pb", "m.json"]
     assert not {"FakeQuantWithMinMaxArgs", "FusedBatchNormV3"} & {
         node.op for node in v1.GraphDef.FromString(done.frozen_path.read_bytes()).node
@@ -97,7 +97,7 @@ def test_the_files_hold_the_record(trained, feeds, tmp_path):
 
 
 @needs_mnn
-def test_the_same_arguments_give_the_same_bytes(trained, feeds, tmp_path):
+def test_the_same_arguments_give_the_same_bytes(trained, feeds, mnn_simulation, tmp_path):
     """All three files; opened again, the artifact is the same."""
     frozen, record = trained
     exporter = load_registry().exporter("mnn")
@@ -110,7 +110,7 @@ def test_the_same_arguments_give_the_same_bytes(trained, feeds, tmp_path):
         assert first.read_bytes() == second.read_bytes()
     again: Any = exporter.open(tmp_path / "a" / "m", one.source)
     assert again.layers == one.layers
-    assert again.simulation == one.simulation
+    assert mnn_simulation(again) == mnn_simulation(one)
     for old, new in zip(one.planned, again.planned, strict=True):
         assert (old.execution, old.input, old.output) == (new.execution, new.input, new.output)
         assert (old.result, old.reason) == (new.result, new.reason)
@@ -120,7 +120,7 @@ def test_the_same_arguments_give_the_same_bytes(trained, feeds, tmp_path):
 def test_a_layer_without_a_range_computes_with_floats_and_is_named(trained, tmp_path, caplog):
     """Without calibration the logits have no grid: a warning, and the file says it, too."""
     frozen, record = trained
-    exporter = MnnExporter()
+    exporter = MNN
     with caplog.at_level(logging.WARNING, "graphquant_export"):
         done = exporter.export(frozen, ["logits"], record, tmp_path / "m")
     assert 'layer "head/MatMul" computes with floats in MNN: ' in caplog.text
@@ -138,7 +138,7 @@ def test_a_layer_without_a_range_computes_with_floats_and_is_named(trained, tmp_
 def test_executions_tell_every_layer_of_the_plan(trained, feeds, tmp_path):
     """In the order of the graph, with the reason where one isn't int8."""
     frozen, record = trained
-    exporter = MnnExporter()
+    exporter = MNN
     done = exporter.export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
     runtime = exporter.runtime(done)
     rows = runtime.executions()
@@ -168,7 +168,7 @@ def test_a_layer_that_is_not_in_the_record_is_float(tmp_path):
     x = rng.normal(size=(9, 6)).astype(np.float32)
     given = graph.as_graph_def(), ["second"]
     record = quantize_post_training(*given, {"x": x}, skip_layers=["second"])
-    exporter = MnnExporter()
+    exporter = MNN
     done = exporter.export(*given, record, tmp_path / "m", calibration={"x": x})
     runtime = exporter.runtime(done)
     assert runtime.executions() == (
@@ -186,7 +186,7 @@ def test_a_layer_that_is_not_in_the_record_is_float(tmp_path):
 def test_the_runtime_computes_what_the_file_says(trained, feeds, tmp_path):
     """MNN runs the int8 layers with int8, and poolings and the other layers with floats."""
     frozen, record = trained
-    done: Any = MnnExporter().export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
+    done: Any = MNN.export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
     ran = subprocess.run(
         [sys.executable, "-c", OBSERVE, done.model_path],
         capture_output=True,
@@ -226,7 +226,7 @@ def test_a_model_that_is_not_the_record_is_refused(
     monkeypatch.setattr(export_int8, "int8_params", params)
     (tmp_path / "m.mnn").write_bytes(b"older")
     with pytest.raises(error, match=words):
-        MnnExporter().export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
+        MNN.export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
     assert [path.name for path in tmp_path.iterdir()] == ["m.mnn"]
     assert (tmp_path / "m.mnn").read_bytes() == b"older"
 
@@ -246,7 +246,7 @@ def test_another_weight_scale_is_refused(trained, feeds, tmp_path, monkeypatch):
 
     monkeypatch.setattr(export_int8, "int8_params", params)
     with pytest.raises(RangeError, match=r'"head/Conv2D" .*: \d+ of 240 weights have other codes'):
-        MnnExporter().export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
+        MNN.export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
     assert not list(tmp_path.iterdir())
 
 
@@ -263,7 +263,7 @@ def test_calibration_that_does_not_fit_is_refused(trained, tmp_path, calibration
     """It names the placeholder; nothing is written."""
     frozen, record = trained
     with pytest.raises(error, match=words):
-        MnnExporter().export(frozen, ["logits"], record, tmp_path / "m", calibration=calibration)
+        MNN.export(frozen, ["logits"], record, tmp_path / "m", calibration=calibration)
     assert not list(tmp_path.iterdir())
 
 
@@ -272,14 +272,14 @@ def test_a_record_of_another_kind_is_refused(trained, tmp_path, record):
     """The message says what makes an int8 model and what one of quantised weights."""
     frozen, _ = trained
     with pytest.raises(RecordError, match=r"must be a Record.* or hold LayerParams"):
-        MnnExporter().export(frozen, ["logits"], record, tmp_path / "m")
+        MNN.export(frozen, ["logits"], record, tmp_path / "m")
 
 
 def test_an_output_that_is_not_there_is_named(trained, tmp_path):
     """Before anything is converted."""
     frozen, record = trained
     with pytest.raises(OutputNotFoundError, match=r'"logit".*"logits"'):
-        MnnExporter().export(frozen, ["logit"], record, tmp_path / "m")
+        MNN.export(frozen, ["logit"], record, tmp_path / "m")
 
 
 def test_without_the_wheel_the_error_says_what_to_install(trained, tmp_path, monkeypatch):
@@ -291,7 +291,7 @@ def test_without_the_wheel_the_error_says_what_to_install(trained, tmp_path, mon
 
     monkeypatch.setattr("graphquant_export.targets.mnn.wheel.importlib.metadata.version", version)
     with pytest.raises(MissingDependencyError, match=r'pip install "graphquant-export\[mnn\]"'):
-        MnnExporter().export(frozen, ["logits"], record, tmp_path / "m")
+        MNN.export(frozen, ["logits"], record, tmp_path / "m")
     assert not list(tmp_path.iterdir())
 
 
@@ -317,7 +317,7 @@ def test_what_mnn_converts_wrongly_is_refused(tmp_path, build, words):
         tf.identity(build(x, np.ones((3, 3, 3, 2), np.float32)), name="y")
     record = Record({"layer": LayerFactors(0.1, 0, [0.01])})
     with pytest.raises(UnsupportedLayerError, match=words):
-        MnnExporter().export(graph.as_graph_def(), ["y"], record, tmp_path / "m")
+        MNN.export(graph.as_graph_def(), ["y"], record, tmp_path / "m")
     assert not list(tmp_path.iterdir())
 
 
@@ -340,7 +340,7 @@ def test_an_output_that_mnn_merges_with_what_takes_it_is_refused(
     record: Any = [LayerParams("c", 8, False)]
     if not weights_alone:
         record = quantize_post_training(model, ["y"], feeds)
-    exporter = MnnExporter()
+    exporter = MNN
     with pytest.raises(UnsupportedLayerError, match=r'output "c" is not in the MNN model.*merges'):
         exporter.export(model, ["y", "c"], record, tmp_path / "m", calibration=feeds)
     assert not list(tmp_path.iterdir())
@@ -357,7 +357,7 @@ def test_an_output_that_is_an_input_is_what_was_fed(tmp_path):
         tf.identity(tf.nn.conv2d(x, weight, 1, "SAME", name="c"), name="y")
     model, feeds = graph.as_graph_def(), {"x": rng.normal(size=(8, 6, 6, 3)).astype(np.float32)}
     record = quantize_post_training(model, ["y"], feeds)
-    exporter = MnnExporter()
+    exporter = MNN
     done: Any = exporter.export(model, ["x", "y"], record, tmp_path / "m", calibration=feeds)
     found = exporter.runtime(done).run(feeds, ["x", "y"])
     np.testing.assert_array_equal(found["x"], feeds["x"])
@@ -368,7 +368,7 @@ def test_an_output_that_is_an_input_is_what_was_fed(tmp_path):
 def test_the_runtime_names_what_it_is_asked_for_in_vain(trained, feeds, tmp_path):
     """A placeholder or an output that isn't there, with the closest name."""
     frozen, record = trained
-    exporter = MnnExporter()
+    exporter = MNN
     done = exporter.export(frozen, ["logits"], record, tmp_path / "m", calibration=feeds)
     runtime = exporter.runtime(done)
     with pytest.raises(ModelFileError, match=r'"logit".*"logits"'):
@@ -385,7 +385,7 @@ def test_the_runtime_names_what_it_is_asked_for_in_vain(trained, feeds, tmp_path
 
 @needs_mnn
 @pytest.mark.parametrize("dtype", [tf.uint8, tf.int32, tf.int64])
-def test_inputs_of_integers_are_fed_as_such(tmp_path, dtype):
+def test_inputs_of_integers_are_fed_as_such(mnn_simulation, tmp_path, dtype):
     """The model gets the numbers that TensorFlow gets."""
     rng = np.random.default_rng(0)
     with tf.Graph().as_default() as graph:
@@ -396,12 +396,12 @@ def test_inputs_of_integers_are_fed_as_such(tmp_path, dtype):
     graph_def = graph.as_graph_def()
     x = rng.integers(0, 255, (2, 6, 6, 3)).astype(dtype.as_numpy_dtype)
     record = quantize_post_training(graph_def, ["y"], {"x": x}, activation="min_max")
-    exporter = MnnExporter()
+    exporter = MNN
     done: Any = exporter.export(graph_def, ["y"], record, tmp_path / "m", calibration={"x": x})
     runtime = exporter.runtime(done)
     got = runtime.run({"x": x}, ["y"])["y"]
     with tf.Graph().as_default(), v1.Session() as session:
-        tf.import_graph_def(done.simulation, name="")
+        tf.import_graph_def(mnn_simulation(done), name="")
         expected = session.run("y:0", {"x:0": x})
     assert np.abs(got - expected).max() <= 1.01 * runtime.output_step("y")
     assert np.isclose(got, expected, atol=1e-4).mean() > 0.99
@@ -431,7 +431,7 @@ def test_a_model_of_quantised_weights_has_the_same_runtime(tmp_path):
         fed = v1.placeholder(tf.float32, [None, 20], name="x")
         y = tf.nn.relu(tf.matmul(fed, on_grid, name="dense"), name="y")
         tf.tanh(tf.matmul(y, np.eye(5, dtype=np.float32), name="other"), name="z")
-    exporter = MnnExporter()
+    exporter = MNN
     params = [LayerParams("dense__matmul_converted", 4, False)]
     done = exporter.export(graph.as_graph_def(), ["z"], params, tmp_path / "m")
     assert exporter.open(tmp_path / "m", done.source) == done

@@ -16,9 +16,9 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.record import Record
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
-from graphquant_export.targets.mnn_exporter import MnnExporter
+from graphquant_export.targets.target import MNN
 
 v1 = tf.compat.v1
 
@@ -176,10 +176,13 @@ class Exported:
     artifact: MnnInt8Artifact
     runtime: Any
     x: np.ndarray
+    simulation: Any
 
 
 @pytest.fixture(scope="module")
-def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
+def export(
+    tmp_path_factory: pytest.TempPathFactory, mnn_simulation: Callable[..., Any]
+) -> Callable[..., Exported]:
     """Exports the network that a function builds, once."""
 
     @functools.cache
@@ -191,11 +194,12 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
         given, x = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
         feeds = {"x": given}
         record = quantize_post_training(graph_def, ["out"], feeds, activation="min_max")
-        exporter = MnnExporter()
+        exporter = MNN
         path = tmp_path_factory.mktemp("mnn") / "model"
         artifact = exporter.export(graph_def, ["out"], record, path, calibration=feeds)
         assert isinstance(artifact, MnnInt8Artifact)
-        return Exported(graph_def, record, artifact, exporter.runtime(artifact), x)
+        simulation = mnn_simulation(artifact)
+        return Exported(graph_def, record, artifact, exporter.runtime(artifact), x, simulation)
 
     return exported
 
@@ -226,7 +230,7 @@ def off_by(done: Exported) -> dict[str, np.ndarray]:
     names = [found[name].tensor for name in grids]
     fed = {name: found[layer].value for layer, name in zip(grids, names, strict=True)}
     before = [f"{name}/unquantized" for name in names]
-    values = run(done.artifact.simulation, before, done.x, fed)
+    values = run(done.simulation, before, done.x, fed)
     distances = {}
     for (name, grid), value in zip(grids.items(), values, strict=True):
         assert found[name].step == grid.scale
@@ -253,7 +257,7 @@ def test_the_model_follows_the_record_and_its_exact_sums(export, build):
     x = np.clip(done.x, -2.5, 2.5)
     simulated = simulate(done.graph_def, ["out"], done.record)
     (wanted,) = run(simulated.graph_def, ["out"], x)
-    (exact,) = integer_reference(simulated.deployed, ["out"], {"x": x})
+    (exact,) = integer_reference(simulated.exact.graph_def, ["out"], {"x": x})
     got = done.runtime.run({"x": x}, ["out"])["out"]
     assert got.shape == exact.shape
     spread = np.ptp(exact)
@@ -275,7 +279,7 @@ def test_what_reads_the_shape_of_a_result_takes_no_value_of_it(tmp_path):
     model = graph.as_graph_def()
     x = np.random.default_rng(1).normal(size=(SAMPLES, 16, 16, 3)).astype(np.float32)
     record = quantize_post_training(model, ["out"], {"x": x}, activation="min_max")
-    artifact = MnnExporter().export(model, ["out"], record, tmp_path / "m", calibration={"x": x})
+    artifact = MNN.export(model, ["out"], record, tmp_path / "m", calibration={"x": x})
     found = {row.simulated.name: row for row in artifact.planned}
     assert [row.execution for row in found.values()] == ["int8", "int8", "int8"]
     assert found["layer1/conv"].reason is None
@@ -283,19 +287,21 @@ def test_what_reads_the_shape_of_a_result_takes_no_value_of_it(tmp_path):
 
 @pytest.mark.parametrize("build", [*EXACT, mobile], ids=lambda build: build.__name__)
 @pytest.mark.parametrize("calibrated", [True, False])
-def test_what_is_opened_again_says_what_was_exported(export, tmp_path, build, calibrated):
+def test_what_is_opened_again_says_what_was_exported(
+    export, mnn_simulation, tmp_path, build, calibrated
+):
     """Every layer's execution, grids and reason, and the simulation, come back from the files."""
     done = export(build).artifact
     if not calibrated:
-        done = MnnExporter().export(done.source.model, ["out"], done.source.record, tmp_path / "m")
+        done = MNN.export(done.source.model, ["out"], done.source.record, tmp_path / "m")
     path = done.model_path.with_suffix("")
-    again = MnnExporter().open(path, ExportSource(done.source.model, ("out",), done.source.record))
+    again = MNN.open(path, ExportSource(done.source.model, ("out",), done.source.record))
     assert again.layers == done.layers
     for row, wanted in zip(again.planned, done.planned, strict=True):
         for name in ("execution", "result", "input", "output", "reason"):
             where = f"{name} of {wanted.simulated.name}"
             assert getattr(row, name) == getattr(wanted, name), where
-    assert again.simulation == done.simulation
+    assert mnn_simulation(again) == mnn_simulation(done)
 
 
 def test_without_results_of_its_own_the_model_is_exact(export):
@@ -304,7 +310,7 @@ def test_without_results_of_its_own_the_model_is_exact(export):
     """
     done = export(plain)
     simulated = simulate(done.graph_def, ["out"], done.record)
-    (exact,) = integer_reference(simulated.deployed, ["out"], {"x": done.x})
+    (exact,) = integer_reference(simulated.exact.graph_def, ["out"], {"x": done.x})
     got = done.runtime.run({"x": done.x}, ["out"])["out"]
     step = done.runtime.output_step("out")
     grid = done.artifact.planned[-1].output
@@ -337,7 +343,7 @@ def test_relu6_ends_at_6_whatever_the_grid(export):
     grid = done.artifact.planned[0].output
     assert (127 - grid.zero) * grid.scale > 9
     found = done.runtime.layer_outputs({"x": done.x})["layer1/conv"]
-    (expected,) = run(done.artifact.simulation, [found.tensor], done.x)
+    (expected,) = run(done.simulation, [found.tensor], done.x)
     assert found.value.max() <= 6 + found.step / 2
     assert expected.max() > 5.9
     at_6 = expected > 6 - found.step / 2
@@ -345,7 +351,7 @@ def test_relu6_ends_at_6_whatever_the_grid(export):
     assert np.isclose(found.value, expected, atol=1e-5).mean() > 0.999
 
 
-def test_a_trained_grid_may_reach_beyond_the_relu6_before_it(tmp_path):
+def test_a_trained_grid_may_reach_beyond_the_relu6_before_it(mnn_simulation, tmp_path):
     """The next layer takes what Relu6 leaves, on the same grid: the model is the exact one."""
     n = Network()
     with tf.Graph().as_default() as graph:
@@ -359,20 +365,20 @@ def test_a_trained_grid_may_reach_beyond_the_relu6_before_it(tmp_path):
         for name, row in record.items()
         if name == "layer2/conv"
     }
-    artifact = MnnExporter().export(
+    artifact = MNN.export(
         graph_def, ["out"], Record({**record, **wide}), tmp_path / "m", calibration={"x": x}
     )
-    runtime = MnnExporter().runtime(artifact)
+    runtime = MNN.runtime(artifact)
     found = runtime.layer_outputs({"x": x})
     for name in ("layer1/conv", "layer2/conv"):
-        (expected,) = run(artifact.simulation, [found[name].tensor], x)
+        (expected,) = run(mnn_simulation(artifact), [found[name].tensor], x)
         assert np.isclose(found[name].value, expected, atol=1e-5).mean() > 0.999
     assert found["layer1/conv"].value.max() <= 6 + found["layer1/conv"].step / 2
-    again = MnnExporter().open(tmp_path / "m", artifact.source)
-    assert MnnExporter().runtime(again).executions() == runtime.executions()
+    again = MNN.open(tmp_path / "m", artifact.source)
+    assert MNN.runtime(again).executions() == runtime.executions()
 
 
-def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(tmp_path):
+def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(mnn_simulation, tmp_path):
     """An average pooling and a transposed convolution take what their fake quantiser returns, its
     ends included, also behind an addition, which MNN computes with floats.
     """
@@ -391,7 +397,7 @@ def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(tmp_path):
         for name in ("pool", "up")
     }
     record = Record({**record, **halved})
-    exporter = MnnExporter()
+    exporter = MNN
     done = exporter.export(graph_def, ["out"], record, tmp_path / "m", calibration={"x": x})
     assert isinstance(done, MnnInt8Artifact)
     found = exporter.runtime(done).layer_outputs({"x": x})
@@ -402,6 +408,6 @@ def test_what_is_pooled_or_upsampled_is_on_the_records_grid_first(tmp_path):
     assert added.max() > 1.9 * 255 * step
     np.testing.assert_allclose(found["pool"].value, pool, atol=step / 3)
     assert np.isclose(found["pool"].value, pool, atol=1e-5).mean() > 0.999
-    weights = run(done.simulation, ["up"], x, fed)[0]
+    weights = run(mnn_simulation(done), ["up"], x, fed)[0]
     np.testing.assert_allclose(found["up"].value, weights, atol=1e-5)
     assert np.abs(weights - up).max() < 0.02 * np.abs(up).max()

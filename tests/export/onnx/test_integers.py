@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.onnx.export import export_onnx
 
 LAYERS = [

@@ -16,7 +16,7 @@ from graphquant_core.layer import Layer
 from graphquant_core.record import LayerFactors, Record
 from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate
 
 v1 = tf.compat.v1
 
@@ -49,7 +49,7 @@ def exported(build, x, layer, channels, tmp_path):
     scale_w = np.random.default_rng(1).uniform(0.005, 0.01, channels)
     record = Record({layer: LayerFactors(0.03, -7, scale_w)})
     artifact = target.export_onnx(graph.as_graph_def(), ["y"], record, tmp_path / "m")
-    deployed = simulate(graph.as_graph_def(), ["y"], record).deployed
+    deployed = simulate(graph.as_graph_def(), ["y"], record).exact.graph_def
     (exact,) = integer_reference(deployed, ["y"], {"x": x})
     return target.OnnxRuntime(artifact), exact
 
@@ -99,7 +99,7 @@ def test_an_output_inside_of_a_layer_keeps_its_name(layer_model, tmp_path, outpu
     record = model.record() if output.endswith("V3") else plain
     artifact = target.export_onnx(model.graph_def, [output, "y"], record, tmp_path / "m")
     found = target.OnnxRuntime(artifact).run({"x": model.x}, [output, "y"])
-    deployed = simulate(model.graph_def, [output, "y"], record).deployed
+    deployed = simulate(model.graph_def, [output, "y"], record).exact.graph_def
     exact = integer_reference(deployed, [output, "y"], {"x": model.x})
     for value, wanted in zip(found.values(), exact, strict=True):
         assert np.abs(value - wanted).max() <= 2e-6 * np.abs(wanted).max()
@@ -121,6 +121,6 @@ def test_several_placeholders_keep_their_names_and_types(tmp_path):
     artifact = target.export_onnx(graph.as_graph_def(), ["y"], record, tmp_path / "m")
     feeds = {"rows": rng.normal(size=(4, 6)).astype(np.float32), "index": np.array([2, 0])}
     found = target.OnnxRuntime(artifact).run(feeds, ["y"])["y"]
-    deployed = simulate(graph.as_graph_def(), ["y"], record).deployed
+    deployed = simulate(graph.as_graph_def(), ["y"], record).exact.graph_def
     (exact,) = integer_reference(deployed, ["y"], {**feeds, "index": feeds["index"].astype("i4")})
     assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()

@@ -18,7 +18,7 @@ from graphquant_core.exporter import ReopeningExporter
 from graphquant_core.record import LayerFactors, Record
 from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.onnx.export import export_onnx, open_onnx
 from graphquant_export.targets.onnx.runtime import OnnxRuntime
 
@@ -72,7 +72,7 @@ def test_every_kind_of_layer_computes_its_integers(layer_model, tmp_path, op_typ
     record = model.record()
     artifact = export_onnx(model.graph_def, ["y"], record, tmp_path / "m")
     found = OnnxRuntime(artifact).run({"x": model.x}, ["y"])["y"]
-    deployed = simulate(model.graph_def, ["y"], record).deployed
+    deployed = simulate(model.graph_def, ["y"], record).exact.graph_def
     (exact,) = integer_reference(deployed, ["y"], {"x": model.x})
     assert found.shape == exact.shape
     assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
@@ -89,7 +89,7 @@ def test_a_network_equals_the_integers_and_the_simulation(
     artifact = export_onnx(model, outputs, record, tmp_path / "m", activations=activations)
     found = OnnxRuntime(artifact).run(network.feeds, outputs)
     simulated = simulate(model, outputs, record)
-    exact = integer_reference(simulated.deployed, outputs, network.feeds)
+    exact = integer_reference(simulated.exact.graph_def, outputs, network.feeds)
     floats = run(simulated.graph_def, list(outputs), {"image:0": network.x})
     for name, wanted, simulation in zip(outputs, exact, floats, strict=True):
         assert np.ptp(wanted) > 0.1
@@ -180,7 +180,7 @@ def test_a_quantiser_before_an_activation_function_changes_no_number(tmp_path, a
     artifact = export_onnx(graph.as_graph_def(), ["y"], record, tmp_path / "m")
     runtime = OnnxRuntime(artifact)
     assert runtime.kernels() == {"first": "QLinearConv", "second": "Conv"}
-    deployed = simulate(graph.as_graph_def(), ["y"], record).deployed
+    deployed = simulate(graph.as_graph_def(), ["y"], record).exact.graph_def
     (exact,) = integer_reference(deployed, ["y"], feeds)
     found = runtime.run(feeds, ["y"])["y"]
     assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()

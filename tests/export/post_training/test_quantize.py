@@ -25,8 +25,10 @@ from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.grid import INT8
 from graphquant_core.quantize import affine_params
 from graphquant_core.record import validate_record
+from graphquant_core.registry import load_registry
 from graphquant_export.post_training import ESTIMATORS, quantize_post_training
 from graphquant_export.targets.ascend import export_ascend
+from graphquant_export.verify import verify
 
 v1 = tf.compat.v1
 
@@ -257,3 +259,37 @@ def test_a_model_that_was_trained_for_quantisation_has_a_record_already(tmp_path
         )
     with pytest.raises(RecordError, match="was trained with fake quantisers"):
         quantize_post_training(model, ["dense"], {"images": np.ones((2, 6), np.float32)})
+
+
+@pytest.mark.parametrize("target", ["onnx", "litert", "mnn"])
+def test_a_record_for_a_target_needs_no_calibration(target, tmp_path):
+    """The ranges of what the target rounds are estimated at the same places, by one estimator."""
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 8, 8, 3], "x")
+        random = np.random.default_rng(0)
+
+        def conv(y, name):
+            shape = [3, 3, int(y.shape[-1]), 8]
+            weight = random.normal(0, 0.2, shape).astype(np.float32)
+            return tf.nn.relu(tf.nn.conv2d(y, weight, 1, "SAME", name=name))
+
+        y = conv(x, "c1")
+        y = y + conv(conv(y, "c2"), "c3")
+        tf.identity(conv(y, "c4"), name="y")
+    model = graph.as_graph_def()
+    feeds = {"x": random.normal(size=(32, 8, 8, 3)).astype(np.float32)}
+    record = quantize_post_training(model, ["y"], feeds, target=target)
+    # One tensor is rounded once, on the grid of the layer that takes it.
+    assert record.value_grids["Relu:0"] == record["c2"].activation_grid
+    exporter = load_registry().exporter(target)
+    artifact = exporter.export(model, ["y"], record, tmp_path / "m")
+    assert {row.execution for row in exporter.runtime(artifact).executions()} == {"int8"}
+    assert verify(artifact, feeds, layers=True).ok()
+    several = quantize_post_training(model, ["y"], feeds, target=["ascend", target])
+    assert several == record
+
+
+def test_an_unknown_target_is_named():
+    """Before anything is computed."""
+    with pytest.raises(UnknownNameError, match='did you mean "onnx"'):
+        quantize_post_training(v1.GraphDef(), ["y"], {}, target="onxx")

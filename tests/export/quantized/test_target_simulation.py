@@ -16,11 +16,10 @@ from graphquant_core.target_rules import TargetRules
 from graphquant_core.value_grid import ValueGrid
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
-from graphquant_export.simulation import simulate
-from graphquant_export.targets.litert.rules import RULES as LITERT
-from graphquant_export.targets.mnn.rules import RULES as MNN
-from graphquant_export.targets.onnx.rules import RULES as ONNX
+from graphquant_export.targets.rules import LITERT, MNN, ONNX
+from graphquant_export.verify import verify
 
 v1 = tf.compat.v1
 TARGETS = {"onnx": ONNX, "litert": LITERT, "mnn": MNN}
@@ -113,7 +112,7 @@ def test_the_runtime_computes_the_targets_simulation(architecture, target, tmp_p
     done = simulate_target(simulated, completed, TARGETS[target])
     (exact,) = integer_reference(done.reference, ["y"], feeds)
     got = runtime.run(feeds, ["y"])["y"]
-    step = done.results["c4" if "c4" in record else "c2"].scale
+    step = done.results["c4" if "c4" in record else "c2"].grid.scale
     assert np.abs(got - exact).mean() <= TIES * step
 
 
@@ -136,7 +135,7 @@ def test_without_grids_nothing_is_rounded_but_what_a_quantiser_takes(rules):
     done = simulate_target(simulated, record, rules)
     assert done.values == ()
     assert list(done.results) == ["c2"]
-    assert done.results["c2"] == record["c3"].activation_grid
+    assert done.results["c2"].grid == record["c3"].activation_grid
     assert done.graph_def == simulated.graph_def
 
 
@@ -145,11 +144,11 @@ def test_an_observed_grid_is_that_of_the_quantiser_where_it_holds_all():
     model, feeds = build(residual)
     record = quantize_post_training(model, ["y"], feeds, activation="min_max")
     done = simulate_target(simulate(model, ["y"], record), record, ONNX, feeds)
-    assert done.results["c1"] == record["c2"].activation_grid
+    assert done.results["c1"].grid == record["c2"].activation_grid
     clipped = attrs.evolve(record["c2"], scale_d=record["c2"].scale_d / 4)
     narrow = Record({**record, "c2": clipped})
     done = simulate_target(simulate(model, ["y"], narrow), narrow, ONNX, feeds)
-    assert done.results["c1"].scale == pytest.approx(record["c2"].scale_d, rel=0.02)
+    assert done.results["c1"].grid.scale == pytest.approx(record["c2"].scale_d, rel=0.02)
 
 
 def test_a_value_that_the_model_lacks_is_named():
@@ -225,3 +224,44 @@ def test_what_stands_behind_a_float_layer_stays_float(tail, rules):
     simulated = simulate(model, ["y"], record)
     done = simulate_target(simulated, record, rules, feeds)
     assert [value.source for value in done.values] == [simulated.layers[0].result]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_grid_that_cuts_values_off_is_found_where_it_is(target, tmp_path):
+    """A result on a grid 20 times too small is a finding at its layer, not at the next one."""
+    model, feeds = build(residual)
+    record = quantize_post_training(model, ["y"], feeds)
+    exporter = load_registry().exporter(target)
+    completed = exporter.export(model, ["y"], record, tmp_path / "a", calibration=feeds).source
+    assert verify(exporter.open(tmp_path / "a", completed), feeds, layers=True).ok()
+    grids = dict(completed.record.value_grids)
+    (name,) = (name for name in grids if name.startswith("c3"))
+    grids[name] = attrs.evolve(grids[name], scale=grids[name].scale / 20)
+    wrong = Record(record.factors, value_grids=grids)
+    found = verify(exporter.export(model, ["y"], wrong, tmp_path / "b"), feeds, layers=True)
+    divergence = found.first_divergence()
+    assert divergence is not None
+    assert divergence.layer == "c3"
+    assert divergence.cut_off > 0.5
+    assert "cuts off" in found.problems()[0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_record_of_another_targets_values_too_rounds_no_more(target, tmp_path):
+    """Values that a target computes with floats may be in the record: they are another's."""
+    model, feeds = build(joined)
+    record = quantize_post_training(model, ["y"], feeds)
+    registry = load_registry()
+    done = {
+        name: registry.exporter(name).export(
+            model, ["y"], record, tmp_path / name, calibration=feeds
+        )
+        for name in TARGETS
+    }
+    grids = {}
+    for artifact in done.values():
+        grids |= artifact.source.record.value_grids
+    union = Record(record.factors, value_grids=grids)
+    again = registry.exporter(target).export(model, ["y"], union, tmp_path / "again")
+    assert again.source.record == done[target].source.record
+    assert again.paths[0].read_bytes() == done[target].paths[0].read_bytes()

@@ -13,6 +13,7 @@ from graphquant_core.exceptions import FileWriteError
 from graphquant_core.registry import load_registry
 
 if TYPE_CHECKING:
+    from graphquant_core.export_options import OptionValue
     from graphquant_core.exporter import Artifact
     from graphquant_export.inputs import LoadedModel
 
@@ -48,12 +49,28 @@ def check_inputs_are_kept(
                 )
 
 
+def read_options(target: str, given: Sequence[str] | None) -> dict[str, OptionValue]:
+    """The keywords that the texts of ``--option`` mean for the exporter called `target`.
+
+    Raises:
+        UnknownNameError: There is no such exporter.
+        ConfigError: It has no such option, or none with such a value.
+    """
+    from graphquant_core.export_options import parse_options
+    from graphquant_core.exporter import OptionsExporter
+
+    exporter = load_registry().exporter(target)
+    known = exporter.options if isinstance(exporter, OptionsExporter) else ()
+    return parse_options(target, known, given or [])
+
+
 def export_to(
     target: str,
     model: LoadedModel,
     record: Any,
     save_path: Path,
     samples: Mapping[str, Any] | None = None,
+    options: Mapping[str, OptionValue] | None = None,
 ) -> Artifact:
     """What the exporter called `target` makes of `model` and `record`.
 
@@ -63,13 +80,14 @@ def export_to(
         record: The factors of its layers.
         save_path: Start of the names of the files.
         samples: Samples for its inputs; the first 64 are run for the ranges of results.
+        options: Keywords of the exporter's own.
     """
     exporter = load_registry().exporter(target)
-    options: dict[str, Any] = {}
+    keywords: dict[str, Any] = dict(options or {})
     if samples is not None:
-        options["calibration"] = _first(samples)
+        keywords["calibration"] = _first(samples)
     artifact: Artifact = exporter.export(
-        model.graph_def, list(model.outputs), record, save_path, **options
+        model.graph_def, list(model.outputs), record, save_path, **keywords
     )
     return artifact
 

@@ -113,3 +113,13 @@ RecordOption = Annotated[
     Path,
     typer.Option(metavar="RECORD", help="File of scales and offsets.", show_default=False),
 ]
+ExportOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="An option of the target, such as opset=17 for onnx or integer_io=true for litert; "
+        "repeatable.",
+        show_default=False,
+    ),
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from graphquant_core.lazy_names import lazy_names
+from graphquant_core import lazy_names as _lazy
 
 if TYPE_CHECKING:
     from graphquant_core.exceptions import GraphQuantError
@@ -41,7 +41,7 @@ __all__ = [
 
 __version__ = version("graphquant-core")
 
-__getattr__ = lazy_names(
+__getattr__ = _lazy.lazy_names(
     __name__,
     {
         "FakeQuantized": ".quantizers",

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import attrs
 import numpy.typing as npt
 
+from graphquant_core.derived import Keeping
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from graphquant_core.export_options import ExportOption
     from graphquant_core.runtime import Runtime
+    from graphquant_core.target_rules import TargetRules
 
 
 @attrs.frozen(eq=False)
-class ExportSource:
-    """What an artifact was made of.
+class ExportSource(Keeping):
+    """What an artifact was made of, and what was derived of it.
 
     Attributes:
         model: The frozen graph that was given.
@@ -52,13 +56,12 @@ class Artifact(Protocol):
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Turns a frozen graph and its record into files for one runtime.
+    """Turns a frozen graph and its record into files for one runtime."""
 
-    Attributes:
-        name: Name of the target.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the target."""
+        ...
 
     def export(
         self,
@@ -85,13 +88,40 @@ class Exporter(Protocol):
 
 @runtime_checkable
 class EndingsExporter(Exporter, Protocol):
-    """An exporter that tells beforehand which files it writes, so that none takes a user's place.
+    """An exporter that says which files it writes, so that none is written over an input."""
 
-    Attributes:
-        endings: What follows `save_path` in the name of each file.
+    @property
+    def endings(self) -> Sequence[str]:
+        """What follows `save_path` in the name of each file."""
+        ...
+
+
+@runtime_checkable
+class OptionsExporter(Exporter, Protocol):
+    """An exporter whose `export` takes keywords of its own.
+
+    On the command line each is ``--option NAME=VALUE``.
     """
 
-    endings: Sequence[str]
+    @property
+    def options(self) -> Sequence[ExportOption]:
+        """The keywords."""
+        ...
+
+
+@runtime_checkable
+class RoundingExporter(Exporter, Protocol):
+    """An exporter whose target rounds more than what goes into the layers.
+
+    What it rounds is planned from its rules, the same for training, post-training, export and
+    verification; `graphquant_export.quantized.simulate_target` gives the graph to export.
+
+    """
+
+    @property
+    def rules(self) -> TargetRules:
+        """What the target rounds."""
+        ...
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         validate_record,
         write_record,
     )
+    from graphquant_export.quantized.simulate import simulate
 
 __all__ = [
     "LayerFactors",
@@ -28,6 +29,7 @@ __all__ = [
     "format_record",
     "parse_record",
     "read_record",
+    "simulate",
     "validate_record",
     "write_record",
 ]
@@ -35,5 +37,7 @@ __all__ = [
 __version__ = version("graphquant-export")
 
 __getattr__ = lazy_names(
-    __name__, {name: "graphquant_core.record" for name in __all__ if name != "__version__"}
+    __name__,
+    {name: "graphquant_core.record" for name in __all__ if name != "__version__"}
+    | {"simulate": "graphquant_export.quantized.simulate"},
 )

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import attrs
 import tensorflow as tf
 
+from graphquant_core.exceptions import GraphStateError
 from graphquant_core.files import check_writable, write_whole
 from graphquant_core.graph import GraphView, Rewrite
 from graphquant_core.graph.collection import paused_collection
 from graphquant_core.graph.replica import current_replica, in_replica, shared_name
+from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
+from graphquant_core.registry import load_registry
 from graphquant_qat.arguments import check_graph, exists
 from graphquant_qat.config.defaults import check_has_layers
 from graphquant_qat.config.json_form import read_config
-from graphquant_qat.graph.insert import QuantizedLayer, insert_quantizers
+from graphquant_qat.graph.insert import Quantized, insert_quantizers
 from graphquant_qat.graph.record_writer import write_record_op
 from graphquant_qat.graph.retrain_op import RetrainOp
+from graphquant_qat.graph.rounded_values import configurable_values, rules_of
 from graphquant_qat.graph.trainable_plan import plan_training
 
 logger = logging.getLogger(__name__)
 
-_quantized: WeakKeyDictionary[tf.Graph, dict[str, QuantizedLayer]] = WeakKeyDictionary()
+_quantized: WeakKeyDictionary[tf.Graph, tuple[object, Quantized]] = WeakKeyDictionary()
 
 
 @paused_collection()
 def create_quant_retrain_model(
-    graph: tf.Graph, config_file: str, record_file: str
+    graph: tf.Graph,
+    config_file: str,
+    record_file: str,
+    *,
+    target: str | Sequence[str] = "ascend",
 ) -> list[tf.Variable | RetrainOp]:
     """Fake-quantise the layers of `graph` that `config_file` enables, in place.
 
@@ -41,13 +50,19 @@ def create_quant_retrain_model(
         config_file: What `create_quant_retrain_config` wrote.
         record_file: Where the scales and offsets go; the file is emptied now, and written when a
             session runs the last element of the result.
+        target: What the graph is trained for: the name of an export target, or several. What it
+            rounds besides the inputs of layers, such as the results of additions, gets trained
+            ranges like any activation; the record holds them, so that an export needs no
+            calibration. ``"ascend"`` rounds nothing else.
 
     Returns:
         The variables that were added, and last a `RetrainOp`, which writes the record.
 
     Raises:
-        ConfigError, UnknownNameError, NoLayersError: `config_file` doesn't fit the graph.
-        GraphStateError: The graph has gradients, is finalised, or a session on it is open.
+        ConfigError, UnknownNameError, NoLayersError: `config_file` doesn't fit the graph or the
+            target, or `target` is none.
+        GraphStateError: The graph has gradients, is finalised, or a session on it is open; or it
+            was rewritten for another target.
         FileWriteError: `record_file` can't be written.
         After any of them the graph is as before.
     """
@@ -56,19 +71,38 @@ def create_quant_retrain_model(
     view = GraphView(graph)
     plan = plan_training(view)
     check_has_layers(plan)
-    config = read_config(config_file, _plan_of_replica(plan))
+    done = _done(graph, target)
+    rules = rules_of(target, load_registry())
+    values = [Layer(name, "value", 0) for name in done.values] or configurable_values(
+        view, plan, rules
+    )
+    config = read_config(config_file, _plan_of_replica(plan), values)
     with Rewrite(graph, view) as rewrite:
         before = len(graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES))
-        layers = insert_quantizers(rewrite, plan, config, _quantized.get(graph, {}))
+        quantized = insert_quantizers(rewrite, plan, config, done, rules)
         rewrite.update_view()
-        record = write_record_op(list(layers.values()), os.path.abspath(record_file), rewrite.view)
+        record = write_record_op(quantized, os.path.abspath(record_file), rewrite.view)
         if exists(record_file) and os.path.getsize(record_file):
             logger.warning('record_file ("%s") exists and is overwritten', record_file)
         write_whole(record_file, "")
-    _quantized[graph] = _quantized.get(graph, {}) | layers
+    _quantized[graph] = (target, done.with_more(quantized))
     added = graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)[before:]
-    logger.info("%d layers of the graph are fake-quantised", len(layers))
+    logger.info("%d layers of the graph are fake-quantised", len(quantized.layers))
     return [*added, RetrainOp(record)]
+
+
+def _done(graph: tf.Graph, target: object) -> Quantized:
+    """What was quantised in `graph` before, for the same target.
+
+    Raises:
+        GraphStateError: It was for another one.
+    """
+    before, done = _quantized.get(graph, (target, Quantized()))
+    if before != target:
+        raise GraphStateError(
+            f"target ({target!r}): the graph was rewritten for {before!r} already; build it anew"
+        )
+    return done
 
 
 def _plan_of_replica(plan: Plan) -> Plan:

@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 Float32Array = npt.NDArray[np.float32]
 
-_OFF_GRID = 1e-3
-"""Steps that a weight may lie off the grid that MNN derives from the quantised weights."""
-
 
 def strip_wq_ops(
     graph: tf.Graph | None = None, *, session: tf.compat.v1.Session | None = None
@@ -111,8 +108,7 @@ def on_mnn_grid(
         factor = move.factor
     rows = weight.folded_rows(values[weight.output], factor)
     stored = mnn_quantize(rows, settings.bits, settings.asymmetric)
-    difference = np.abs(stored.values() - rows)
-    off = difference > _OFF_GRID * stored.scale[:, None] + np.float32(1e-6)
+    off = stored.off_grid(rows)
     if off.any():
         raise RangeError(
             f'layer "{weight.layer.name}": strategy "{settings.strategy}" leaves '

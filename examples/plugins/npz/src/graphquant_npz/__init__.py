@@ -45,7 +45,7 @@ class NpzExporter:
         *,
         calibration: Mapping[str, npt.ArrayLike] | None = None,
     ) -> NpzArtifact:
-        from graphquant_export.simulation import simulate
+        from graphquant_export import simulate
 
         simulated = simulate(model, outputs, record)
         arrays: dict[str, Any] = {

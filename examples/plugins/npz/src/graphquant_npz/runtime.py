@@ -11,7 +11,7 @@ from graphquant_core.channels import per_channel_shape
 from graphquant_core.graph import plan_graph
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.runtime import Array, LayerExecution, LayerOutput
-from graphquant_export.simulation import simulate
+from graphquant_export import simulate
 from graphquant_npz import NpzArtifact
 
 

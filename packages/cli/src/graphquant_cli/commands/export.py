@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphquant_cli.exporting import check_inputs_are_kept, export_to, print_artifact
+from graphquant_cli.exporting import (
+    check_inputs_are_kept,
+    export_to,
+    print_artifact,
+    read_options,
+)
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
 from graphquant_cli.options import (
     CalibrationOption,
+    ExportOptionsOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -32,6 +38,7 @@ def export(
     target: TargetOption,
     save_path: SavePathOption,
     calibration: CalibrationOption = None,
+    option: ExportOptionsOption = None,
     output: OutputsOption = None,
     signature: SignatureOption = None,
     as_json: JsonOption = False,
@@ -44,6 +51,7 @@ def export(
     that says which.
     """
     check_inputs_are_kept({"model": model, "record": record}, target, save_path)
+    options = read_options(target, option)
     factors = read_factors(record)
     if calibration is not None and isinstance(factors, tuple):
         raise ConfigError(
@@ -56,4 +64,4 @@ def export(
     samples: dict[str, Any] | None = None
     if calibration is not None:
         samples = load_samples(calibration, loaded.inputs)
-    print_artifact(export_to(target, loaded, factors, save_path, samples), as_json)
+    print_artifact(export_to(target, loaded, factors, save_path, samples, options), as_json)

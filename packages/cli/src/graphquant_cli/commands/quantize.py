@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphquant_cli.exporting import check_inputs_are_kept, export_to, print_artifact
+from graphquant_cli.exporting import (
+    check_inputs_are_kept,
+    export_to,
+    print_artifact,
+    read_options,
+)
 from graphquant_cli.help_text import examples
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
     BatchSizeOption,
     CalibrationOption,
+    ExportOptionsOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -26,6 +32,7 @@ from graphquant_cli.progress import progress_bar
 from graphquant_core.exceptions import ConfigError
 
 if TYPE_CHECKING:
+    from graphquant_core.export_options import OptionValue
     from graphquant_core.plan import Plan
     from graphquant_export.inputs import LoadedModel
 
@@ -77,6 +84,7 @@ def quantize(
             help="Input channels that share a scale, 16 or more; 0 for all; with --weight-only.",
         ),
     ] = 0,
+    option: ExportOptionsOption = None,
     skip_layer: SkipLayersOption = None,
     batch_size: BatchSizeOption = 16,
     output: OutputsOption = None,
@@ -90,6 +98,7 @@ def quantize(
     is also written to PREFIX.pb, and how they are quantised to PREFIX.json, for `verify`.
     """
     _check_options(weight_only, calibration, bits, asymmetric, layer_bits, block_size)
+    keywords = read_options(target, option)
     beside = (".pb", ".json") if weight_only else ()
     check_inputs_are_kept({"model": model}, target, save_path, beside)
     from graphquant_export.inputs import load_model
@@ -105,11 +114,11 @@ def quantize(
             "block_size": block_size,
             "skip_layers": skipped,
         }
-        _quantize_weights(loaded, target, save_path, weights, as_json)
+        _quantize_weights(loaded, target, save_path, weights, keywords, as_json)
     else:
         assert calibration is not None
         options = {"activation": activation, "skip_layers": skipped, "batch_size": batch_size}
-        _quantize_all(loaded, target, save_path, calibration, options, as_json)
+        _quantize_all(loaded, target, save_path, calibration, options, keywords, as_json)
 
 
 def _quantize_all(
@@ -118,6 +127,7 @@ def _quantize_all(
     save_path: Path,
     calibration: Path,
     options: dict[str, Any],
+    keywords: dict[str, OptionValue],
     as_json: bool,
 ) -> None:
     from graphquant_core.files import check_writable
@@ -133,7 +143,7 @@ def _quantize_all(
         record = quantize_post_training(
             model.graph_def, model.outputs, samples, progress=progress, **options
         )
-    artifact = export_to(target, model, record, save_path, samples)
+    artifact = export_to(target, model, record, save_path, samples, keywords)
     write_record(record_path, record)
     if not as_json:
         typer.echo(f"{len(record)} layers are quantised; wrote {record_path}")
@@ -141,14 +151,19 @@ def _quantize_all(
 
 
 def _quantize_weights(
-    model: LoadedModel, target: str, save_path: Path, options: dict[str, Any], as_json: bool
+    model: LoadedModel,
+    target: str,
+    save_path: Path,
+    options: dict[str, Any],
+    keywords: dict[str, OptionValue],
+    as_json: bool,
 ) -> None:
     import attrs
 
     wq = need("graphquant_wq", "quantize --weight-only")
     found = wq.quantize_frozen_weights(model.graph_def, model.outputs, **options)
     on_grid = attrs.evolve(model, graph_def=found.graph_def)
-    artifact = export_to(target, on_grid, found.params, save_path)
+    artifact = export_to(target, on_grid, found.params, save_path, options=keywords)
     if not as_json:
         ops = "op is" if len(found.params) == 1 else "ops are"
         typer.echo(f"the weights of {len(found.params)} {ops} quantised{_float_rest(found.plan)}")

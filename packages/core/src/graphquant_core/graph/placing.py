@@ -13,6 +13,8 @@ from graphquant_core.graph.replica import current_replica
 from graphquant_core.graph.rewire import (
     ACTIVATION_INPUT,
     ACTIVATION_OUTPUT,
+    VALUE_INPUT,
+    VALUE_OUTPUT,
     WEIGHT_INPUT,
     WEIGHT_OUTPUT,
     Rewrite,
@@ -70,6 +72,15 @@ class QuantizerPlacer:
         roles = (ACTIVATION_INPUT, ACTIVATION_OUTPUT)
         shape = None if values.shape.rank is None else [None] * values.shape.rank
         return self._place(op, op, values, "act_quant", quantizer, request, roles, shape)
+
+    def value(
+        self, tensor: tf.Tensor, quantizer: ActivationQuantizer, request: QuantizerRequest
+    ) -> PlacedQuantizer:
+        """A quantiser of `tensor` for whatever takes it, in ``<scope of its op>/value_quant``."""
+        roles = (VALUE_INPUT, VALUE_OUTPUT)
+        shape = None if tensor.shape.rank is None else [None] * tensor.shape.rank
+        op = tensor.op
+        return self._place(op, op, tensor, "value_quant", quantizer, request, roles, shape)
 
     def weight(
         self,

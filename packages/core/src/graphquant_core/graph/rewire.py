@@ -26,6 +26,8 @@ ACTIVATION_OUTPUT = "activation_output"
 WEIGHT_INPUT = "weight_input"
 WEIGHT_OUTPUT = "weight_output"
 BYPASSED_ATTRIBUTE = "_graphquant_bypassed"
+VALUE_INPUT = "value_input"
+VALUE_OUTPUT = "value_output"
 
 
 class Rewrite:

@@ -30,8 +30,17 @@ from graphquant_core.suggestions import closest
 from graphquant_export.post_training.estimators import range_estimator
 from graphquant_export.post_training.samples import Float32Array, sample_values
 from graphquant_export.post_training.weight_scales import weight_scales
-from graphquant_export.targets.ascend.layer_integers import needed_tensors
-from graphquant_export.targets.ascend.sites import Site, find_sites
+from graphquant_export.quantized.complete_record import complete_record
+from graphquant_export.quantized.find_layers import (
+    LayerPlace,
+    check_not_exported,
+    find_layers,
+)
+from graphquant_export.quantized.layer_integers import needed_tensors
+from graphquant_export.quantized.named_rules import rules_by_target
+from graphquant_export.quantized.simulate import simulate
+from graphquant_export.quantized.target_planner import TargetPlanner
+from graphquant_export.quantized.value_grids import Range
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +54,7 @@ def quantize_post_training(
     *,
     activation: str | RangeEstimator = "ifmr",
     skip_layers: Iterable[str] = (),
+    target: str | Sequence[str] = "ascend",
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int, int], object] | None = None,
 ) -> Record:
@@ -62,6 +72,9 @@ def quantize_post_training(
         activation: ``"ifmr"`` (AMCT's search), ``"min_max"``, ``"mse"`` or ``"percentile"``, or a
             function like those of `graphquant_core.calibration`.
         skip_layers: Names or patterns of layers that stay float.
+        target: Name of the target that the record is for, or several: the grids of what it rounds
+            besides the inputs of layers are estimated, too, so that an export needs no calibration.
+            ``"ascend"`` rounds nothing else.
         batch_size: Samples that are run at once.
         progress: Called with (samples done, samples in all) after each batch.
 
@@ -70,26 +83,39 @@ def quantize_post_training(
         NoLayersError: The model has no layer that can be quantised, or all are skipped.
         ConfigError, RangeError: `calibration` doesn't fit the placeholders of the model.
         NonFiniteError: A weight, an activation or a calibration sample is NaN or infinite.
-        UnknownNameError: `skip_layers` or `activation` names nothing.
+        UnknownNameError: `skip_layers`, `activation` or `target` names nothing.
         ModelFileError: The model isn't frozen, or was exported before.
         RecordError: The model was trained with fake quantisers, so that it has a record already.
     """
     estimate = range_estimator(activation) if isinstance(activation, str) else activation
+    targets = rules_by_target(target)
     names = check_outputs(model, outputs)
     graph = import_frozen(GraphDefEditor(model).graph_def(names))
-    sites = _sites(graph, names, skip_layers)
-    activations = {site.layer.name: _quantized_tensor(site) for site in sites}
-    values = _constants(graph, sites)
+    places = _places(graph, names, skip_layers)
+    activations = {place.layer.name: str(place.quantized.name) for place in places}
+    values = _constants(graph, places)
     tensors = list(dict.fromkeys(activations.values()))
     samples = sample_values(graph, tensors, calibration, batch_size, progress)
     _warn_of_zeros(activations, samples)
     ranges = {name: _range(estimate, value) for name, value in samples.items()}
     factors = {}
-    for site in sites:
-        scale_d, offset_d = ranges[activations[site.layer.name]]
-        scale_w = None if site.weight is None else weight_scales(site, values, scale_d)
-        factors[site.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
-    return Record(factors)
+    for place in places:
+        scale_d, offset_d = ranges[activations[place.layer.name]]
+        scale_w = None if place.weight is None else weight_scales(place, values, scale_d)
+        factors[place.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
+    record = Record(factors)
+    if not any(rules.rounds for rules in targets.values()):
+        return record
+
+    def observe(tensors: Sequence[str]) -> dict[str, Range]:
+        found = sample_values(import_frozen(simulated.graph_def), tensors, calibration, batch_size)
+        ends = {name: estimate(value, INT8) for name, value in found.items()}
+        return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+    simulated = simulate(model, names, record)
+    for rules in targets.values():
+        record = complete_record(TargetPlanner(simulated, rules, ()), record, observe)
+    return record
 
 
 def _warn_of_zeros(
@@ -105,8 +131,11 @@ def _warn_of_zeros(
         )
 
 
-def _sites(graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]) -> list[Site]:
+def _places(
+    graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]
+) -> list[LayerPlace]:
     view = GraphView(graph)
+    check_not_exported(view)
     plan = plan_graph(graph, view=view)
     looped = ops_in_loops(view)
     wanted = [layer for layer in _wanted(plan, skip_layers) if layer.name not in looped]
@@ -117,19 +146,14 @@ def _sites(graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]) 
         logger.info('layer "%s" (%s) stays float: %s', skip.name, skip.op_type, skip.reason)
     if not wanted:
         raise NoLayersError(_nothing_left(plan))
-    # Where a layer's tensors are doesn't depend on its factors.
-    unit = {
-        layer.name: LayerFactors(1.0, 0, None if layer.weight_port is None else [1.0])
-        for layer in wanted
-    }
-    sites = find_sites(graph, outputs, Record(unit))
-    for site in sites:
-        if site.trained or site.activation is not site.op.inputs[site.layer.activation_port]:
+    places = find_layers(view, wanted, outputs)
+    for place in places:
+        if place.trained or place.activation is not place.op.inputs[place.layer.activation_port]:
             raise RecordError(
-                f'layer "{site.layer.name}" was trained with fake quantisers: export the model '
+                f'layer "{place.layer.name}" was trained with fake quantisers: export the model '
                 "with the record that its training wrote"
             )
-    return sites
+    return places
 
 
 def _wanted(plan: Plan, skip_layers: Iterable[str]) -> list[Layer]:
@@ -159,14 +183,8 @@ def _nothing_left(plan: Plan) -> str:
     return f"the model has no layer that can be quantised{reason}"
 
 
-def _quantized_tensor(site: Site) -> str:
-    # A group convolution is quantised before its Split, once.
-    tensor = site.activation if site.split is None else site.split
-    return str(tensor.name)
-
-
-def _constants(graph: tf.Graph, sites: Sequence[Site]) -> dict[str, npt.NDArray[Any]]:
-    tensors = {tensor.name: tensor for site in sites for tensor in needed_tensors(site)}
+def _constants(graph: tf.Graph, places: Sequence[LayerPlace]) -> dict[str, npt.NDArray[Any]]:
+    tensors = {tensor.name: tensor for place in places for tensor in needed_tensors(place)}
     return dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
 
 

@@ -10,20 +10,20 @@ from graphquant_core.finite import check_finite
 from graphquant_core.graph.frozen.fold_batch_norm import Values, folds
 from graphquant_core.grid import INT8_NARROW
 from graphquant_core.quantize import symmetric_scale
-from graphquant_export.targets.ascend.sites import Site
+from graphquant_export.quantized.find_layers import LayerPlace
 
 _PER_TENSOR_TYPES = frozenset({"MatMul"})
 _INT32_MAX = 2**31 - 1
 
 
-def weight_scales(site: Site, values: Values, scale_d: float) -> npt.NDArray[np.float32]:
+def weight_scales(place: LayerPlace, values: Values, scale_d: float) -> npt.NDArray[np.float32]:
     """max|w * factor| / 127 for each output channel, or one for the weight of a MatMul.
 
     `factor` is that of the batch norm and the constants that the export folds into the weight. A
     scale is made larger where the bias would not fit into int32 otherwise.
 
     Args:
-        site: A layer with a weight.
+        place: A layer with a weight.
         values: Value of each tensor that `needed_tensors` lists for it.
         scale_d: Scale of its activation.
 
@@ -33,11 +33,11 @@ def weight_scales(site: Site, values: Values, scale_d: float) -> npt.NDArray[np.
     Raises:
         NonFiniteError: The weight or a folded factor is NaN or infinite.
     """
-    assert site.weight is not None
-    layer = site.layer
-    weight = values[site.weight.name]
+    assert place.weight is not None
+    layer = place.layer
+    weight = values[place.weight.name]
     check_finite(weight, f'the weight of layer "{layer.name}"')
-    fold = folds(site.tail, values, layer.output_channels or 0)[-1]
+    fold = folds(place.tail, values, layer.output_channels or 0)[-1]
     axes = layer.weight_channel_axes
     folded = weight.astype(np.float64) * fold.factor.reshape(per_channel_shape(weight.shape, axes))
     largest = np.abs(channel_matrix(folded, axes)).max(axis=0)

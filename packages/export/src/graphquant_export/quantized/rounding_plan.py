@@ -49,6 +49,7 @@ class RoundedValue:
         averaged: Whether it lies on the grid of its operand.
         quantizer: The one quantiser that takes the very tensor, whose range may serve everything
             else that takes it; ``None`` where there is none, or where they are several.
+        last: Whether no quantised layer takes what it becomes: it goes to an output of the model.
     """
 
     name: str
@@ -58,6 +59,7 @@ class RoundedValue:
     fixed: ValueGrid | None = None
     averaged: bool = False
     quantizer: str | None = None
+    last: bool = False
 
     @property
     def has_range(self) -> bool:
@@ -71,12 +73,12 @@ class RoundingPlan:
 
     Attributes:
         values: The values that are rounded where they arise, in the order of the graph.
-        results: Who rounds the result of each layer that returns integers, by the layer's name: a
-            value of `values` by its name, or the quantiser that takes all of it.
+        results: The result of each layer that returns integers, by the layer's name: the tensor,
+            and who rounds it: one of `values`, by its name, or the quantiser that takes all of it.
     """
 
     values: tuple[RoundedValue, ...] = ()
-    results: Mapping[str, str] = attrs.field(factory=dict)
+    results: Mapping[str, tuple[tf.Tensor, str]] = attrs.field(factory=dict)
 
 
 def plan_roundings(
@@ -127,8 +129,12 @@ def plan_roundings(
         op.name: None if op.fixed else flow.only_quantizer(op.tensor) for op in alive.values()
     }
     return RoundingPlan(
-        tuple(_rounded(flow, op) for op in alive.values() if quantizer[op.name] is None),
-        {layer: quantizer[op.name] or op.name for op in alive.values() for layer in op.layers},
+        tuple(_rounded(flow, op, taking) for op in alive.values() if quantizer[op.name] is None),
+        {
+            layer: (op.tensor, quantizer[op.name] or op.name)
+            for op in alive.values()
+            for layer in op.layers
+        },
     )
 
 
@@ -142,7 +148,7 @@ def _has_grid(flow: ValueFlow, op: IntegerOp, known: Collection[str] | None) -> 
     return flow.only_quantizer(op.tensor) is not None
 
 
-def _rounded(flow: ValueFlow, op: IntegerOp) -> RoundedValue:
+def _rounded(flow: ValueFlow, op: IntegerOp, taking: Collection[str]) -> RoundedValue:
     direct = flow.direct_quantizers(op.tensor)
     return RoundedValue(
         op.name,
@@ -152,4 +158,5 @@ def _rounded(flow: ValueFlow, op: IntegerOp) -> RoundedValue:
         op.fixed,
         op.averages,
         direct[0] if len(direct) == 1 else None,
+        not flow.is_taken(op.tensor, taking, outputs=False),
     )

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
-from graphquant_core.exceptions import RecordError
-from graphquant_core.graph import GraphView
-from graphquant_core.graph.frozen import import_frozen, tensor_name
+from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.record import Record
-from graphquant_core.suggestions import closest
 from graphquant_core.target_rules import TargetRules
 from graphquant_core.value_grid import ValueGrid
+from graphquant_export.quantized.complete_record import complete_record, extreme_values
 from graphquant_export.quantized.round_values import ValueQuantizer, round_values
-from graphquant_export.quantized.rounding_plan import (
-    ResultOfLayer,
-    RoundedValue,
-    RoundingPlan,
-    plan_roundings,
-)
+from graphquant_export.quantized.simulate import SimulatedGraph
+from graphquant_export.quantized.target_planner import TargetPlanner
 from graphquant_export.quantized.value_grids import (
-    Range,
     grids_of_values,
-    lost_operand,
-    observed_grid,
 )
-from graphquant_export.simulation import SimulatedGraph, observe_ranges
 
 logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class PlannedResult:
+    """What an integer layer returns.
+
+    Attributes:
+        node: Name of its node in the graph of integers, before it is rounded.
+        grid: The grid that it is rounded to.
+    """
+
+    node: str
+    grid: ValueGrid
 
 
 @attrs.frozen(eq=False)
@@ -42,18 +45,20 @@ class TargetSimulation:
         graph_def: The simulation with a fake quantiser for everything that the target rounds.
         values: The fake quantisers that are not those of a layer's input.
         reference: The graph of integers with the same fake quantisers.
-        results: The grid of what each layer returns, by its name; none of a layer that returns
-            floats.
+        results: What each layer returns, by its name; none of a layer that returns floats.
         float_layers: Names of the layers that the target computes with floats, whatever is known of
             their results.
-        record: The record that it was made of, with the grid of each value that was observed.
+        rules: The target's rules.
+        record: The record that it was made of, with the grids of the values that the target rounds,
+            observed ones included, and no others.
     """
 
     graph_def: tf.compat.v1.GraphDef = attrs.field(repr=False)
     values: tuple[ValueQuantizer, ...]
     reference: tf.compat.v1.GraphDef = attrs.field(repr=False)
-    results: Mapping[str, ValueGrid]
+    results: Mapping[str, PlannedResult]
     float_layers: frozenset[str]
+    rules: TargetRules
     record: Record
 
 
@@ -68,6 +73,7 @@ def simulate_target(
 
     Args:
         simulated: The simulation of the layers.
+        rules: The target's rules.
         record: The record that it was made of, with the grids of values.
         rules: The target's rules.
         calibration: Samples for each placeholder, by name; they show the range of each value that
@@ -79,107 +85,25 @@ def simulate_target(
         RecordError: A value of the record is not in the model; names it.
         ConfigError, RangeError, NonFiniteError: as `observe_ranges`.
     """
-    planner = _Planner(simulated, rules, float_layers)
+    planner = TargetPlanner(simulated, rules, float_layers)
     planner.check_names(record)
     if calibration is not None:
-        record = planner.completed(record, calibration)
+        record = complete_record(planner, record, extreme_values(planner, calibration))
     plan = planner.plan(known=record.value_grids)
     grids = grids_of_values(plan.values, record.value_grids)
     nodes = {tensor_name(value.tensor.name): grids[value.name] for value in plan.values}
     graph_def, quantizers = round_values(simulated.graph_def, simulated.outputs, nodes)
-    dequantized = {layer.result: layer.dequant for layer in simulated.layers}
+    dequantized = simulated.exact.results
     exact = {dequantized.get(node, node): grid for node, grid in nodes.items()}
-    reference, _ = round_values(simulated.deployed, simulated.outputs, exact)
+    reference, rounding = round_values(simulated.exact.graph_def, simulated.outputs, exact)
+    used = {value.name: grids[value.name] for value in plan.values if value.has_range}
+    record = attrs.evolve(record, value_grids=used)
     by_name = planner.grids | grids
-    results = {layer: by_name[rounds] for layer, rounds in plan.results.items()}
+    renamed = {quantizer.name: quantizer.source for quantizer in rounding}
+    results = {}
+    for layer, (tensor, rounds) in plan.results.items():
+        node = dequantized.get(tensor.op.name, tensor.op.name)
+        results[layer] = PlannedResult(renamed.get(node, node), by_name[rounds])
     return TargetSimulation(
-        graph_def, quantizers, reference, results, frozenset(float_layers), record
+        graph_def, quantizers, reference, results, frozenset(float_layers), rules, record
     )
-
-
-class _Planner:
-    """The rounding plans of one simulation.
-
-    Attributes:
-        grids: Grid of the quantiser of what each layer takes, by its name.
-    """
-
-    def __init__(
-        self, simulated: SimulatedGraph, rules: TargetRules, float_layers: Collection[str]
-    ) -> None:
-        self._simulated = simulated
-        self._rules = rules
-        self._view = GraphView(import_frozen(simulated.graph_def))
-        self.grids = {layer.quantizer: layer.grid for layer in simulated.layers}
-        self._results = [
-            ResultOfLayer(
-                layer.name,
-                layer.op_type,
-                self._view.graph.get_operation_by_name(layer.result).outputs[0],
-            )
-            for layer in simulated.layers
-            if layer.name not in float_layers
-        ]
-
-    def plan(
-        self, known: Mapping[str, ValueGrid] | None = None, unrounded: Sequence[str] = ()
-    ) -> RoundingPlan:
-        """The plan with these grids, by default with every grid."""
-        return plan_roundings(
-            self._view,
-            self._rules,
-            self._results,
-            {(name, 0): name for name in self.grids},
-            self._simulated.outputs,
-            known=known,
-            unrounded=unrounded,
-        )
-
-    def check_names(self, record: Record) -> None:
-        """Refuses a value that the model doesn't have."""
-        layers = {f"{layer.name}:0" for layer in self._simulated.layers}
-        tensors = {tensor.name for op in self._view.operations for tensor in op.outputs}
-        for name in record.value_grids:
-            if name not in layers and name not in tensors:
-                raise RecordError(
-                    f'cannot use the record of value "{name}", please match record and model: the '
-                    f"model has no such tensor{closest(name, layers | tensors)}"
-                )
-
-    def completed(self, record: Record, calibration: Mapping[str, npt.ArrayLike]) -> Record:
-        """`record` with the grid of each value that it lacks, where values of it are left."""
-        unrounded: list[str] = []
-        ranges: dict[str, Range] = {}
-        while True:
-            values = self.plan(unrounded=unrounded).values
-            lacking = [v for v in values if v.has_range and v.name not in record.value_grids]
-            self._observe(ranges, lacking, calibration)
-            lost = [v.name for v in lacking if _loses_operand(v, ranges)]
-            if not lost:
-                break
-            unrounded += lost
-        found = {v.name: observed_grid(v, ranges[v.tensor.name], self.grids) for v in lacking}
-        return attrs.evolve(record, value_grids={**record.value_grids, **found})
-
-    def _observe(
-        self,
-        ranges: dict[str, Range],
-        values: Sequence[RoundedValue],
-        calibration: Mapping[str, npt.ArrayLike],
-    ) -> None:
-        tensors = [value.tensor for value in values]
-        tensors += [operand for value in values if value.united for operand in value.operands]
-        names = [name for name in dict.fromkeys(t.name for t in tensors) if name not in ranges]
-        ranges.update(observe_ranges(self._simulated.graph_def, names, calibration))
-
-
-def _loses_operand(value: RoundedValue, ranges: Mapping[str, Range]) -> bool:
-    operand = lost_operand(value, ranges)
-    if operand is not None:
-        logger.warning(
-            '"%s" computes in float: on the grid of its result, "%s" would keep less than 4 of its '
-            "8 bits",
-            value.tensor.op.name,
-            operand.op.name,
-        )
-    return operand is not None

@@ -18,10 +18,9 @@ from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_core.record import Record
 from graphquant_export.inputs.batches import Batch, make_batches
+from graphquant_export.quantized.simulate import SimulatedGraph, SimulatedLayer, simulation_of
 from graphquant_export.report.float_graph import FloatGraph, float_graph
 from graphquant_export.report.histogram import Counting, Histogram
-from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, simulate
-from graphquant_export.targets.ascend import DeployedGraph, deploy_graph
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.quantized_layers import checked_params, quantized_layers
 from graphquant_export.verify.comparison import Comparing
@@ -100,17 +99,17 @@ def find_facts(
 ) -> ModelFacts:
     """What there is to say of the model that `source` holds, observed on `feeds`.
 
-    Raises: as `graphquant_export.simulation.simulate`, or `quantized_layers` where only weights
-        are quantised, and as `verify` for `feeds`.
+    Raises: as `graphquant_export.quantized.simulate.simulate`, or `quantized_layers` where only
+        weights are quantised, and as `verify` for `feeds`.
     """
     frozen = GraphDefEditor(source.model).graph_def(source.outputs)
     graph = import_frozen(frozen)
     batches = make_batches(graph, feeds, batch_size)
     without = frozen
     if isinstance(source.record, Record):
-        deployed = deploy_graph(source.model, source.outputs, source.record)
-        exact = float_graph(source.model, source.outputs, deployed)
-        plan, layers = plan_graph(graph), _quantized_layers(source, deployed, exact, batches)
+        simulated = simulation_of(source)
+        exact = float_graph(source.model, source.outputs, simulated)
+        plan, layers = plan_graph(graph), _quantized_layers(source, simulated, exact, batches)
         without = exact.graph_def
     else:
         view = GraphView(graph)
@@ -126,11 +125,10 @@ def find_facts(
 
 
 def _quantized_layers(
-    source: ExportSource, deployed: DeployedGraph, exact: FloatGraph, batches: list[Batch]
+    source: ExportSource, simulated: SimulatedGraph, exact: FloatGraph, batches: list[Batch]
 ) -> tuple[LayerFacts, ...]:
-    simulated = simulate(source.model, source.outputs, source.record)
     sqnr = _noise(simulated, exact, batches)
-    activations = _activations(source, simulated, deployed, batches)
+    activations = _activations(source, simulated, batches)
     return tuple(
         LayerFacts(
             name=layer.name,
@@ -146,17 +144,14 @@ def _quantized_layers(
 
 
 def _activations(
-    source: ExportSource, simulated: SimulatedGraph, deployed: DeployedGraph, batches: list[Batch]
+    source: ExportSource, simulated: SimulatedGraph, batches: list[Batch]
 ) -> dict[str, Histogram]:
-    """What goes into each fake quantiser of the frozen graph, by its name in the simulated one.
-
-    In the frozen graph, because there a Relu6 is still one.
-    """
+    """What goes into each fake quantiser of the frozen graph, by its name in the simulated one."""
     counting, taken = {}, {}
-    for layer, site in zip(simulated.layers, deployed.sites, strict=True):
+    for layer, quantized in zip(simulated.layers, simulated.model.layers, strict=True):
         low, high = ((code - layer.offset_d) * layer.scale_d for code in (-128, 127))
         counting[layer.quantizer] = Counting(low, high, layer.scale_d)
-        taken[layer.quantizer] = (site.activation if site.split is None else site.split).name
+        taken[layer.quantizer] = quantized.place.quantized.name
     runner = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
     for act in (Counting.see, Counting.count):
         for batch in batches:

@@ -9,9 +9,7 @@ import tensorflow as tf
 
 from graphquant_core.graph.frozen import GraphDefEditor, tensor_name
 from graphquant_core.graph.rewire import WEIGHT_INPUT, marked_input
-from graphquant_export.targets.ascend import DeployedGraph
-from graphquant_export.targets.ascend.layer_integers import LayerIntegers
-from graphquant_export.targets.ascend.sites import Site
+from graphquant_export.quantized.simulate import SimulatedGraph
 
 CONCATS = ("Concat", "ConcatV2")
 
@@ -31,33 +29,27 @@ class FloatGraph:
 
 
 def float_graph(
-    model: tf.compat.v1.GraphDef, outputs: Sequence[str], deployed: DeployedGraph
+    model: tf.compat.v1.GraphDef, outputs: Sequence[str], simulated: SimulatedGraph
 ) -> FloatGraph:
-    """`model` without the fake quantisers of its deployed layers.
+    """`model` without the fake quantisers of its quantised layers.
 
     Args:
-        model: The frozen graph that was deployed.
+        model: The frozen graph.
         outputs: Names of the ops that are its outputs.
-        deployed: What it became.
+        simulated: The simulation of it.
     """
     editor = GraphDefEditor(model)
-    for site in deployed.sites:
-        name, layer = site.op.name, site.layer
-        editor.set_input(name, layer.activation_port, tensor_name(site.activation.name))
-        if site.split is not None:
-            editor.set_input(site.activation.op.name, 1, tensor_name(site.split.name))
-        if site.trained and layer.weight_port is not None:
-            weight = marked_input(site.op.inputs[layer.weight_port], WEIGHT_INPUT)
+    places = [layer.place for layer in simulated.model.layers]
+    for place in places:
+        name, layer = place.op.name, place.layer
+        editor.set_input(name, layer.activation_port, tensor_name(place.activation.name))
+        if place.split is not None:
+            editor.set_input(place.activation.op.name, 1, tensor_name(place.split.name))
+        if place.trained and layer.weight_port is not None:
+            weight = marked_input(place.op.inputs[layer.weight_port], WEIGHT_INPUT)
             editor.set_input(name, layer.weight_port, tensor_name(weight.name))
     results = {}
-    for named, site, numbers in zip(
-        deployed.layers, deployed.sites, deployed.integers, strict=True
-    ):
+    for named, quantized in zip(simulated.layers, simulated.model.layers, strict=True):
         joined = editor.has(named.result) and editor.node(named.result).op in CONCATS
-        results[named.name] = named.result if joined else _last(site, numbers)
+        results[named.name] = named.result if joined else str(quantized.last.op.name)
     return FloatGraph(editor.graph_def(outputs), results)
-
-
-def _last(site: Site, numbers: LayerIntegers) -> str:
-    tensor = numbers.steps[-1].output if numbers.steps else site.op.outputs[0]
-    return str(tensor.op.name)

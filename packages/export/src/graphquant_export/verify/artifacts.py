@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from graphquant_core.exceptions import ConfigError, ModelFileError
 from graphquant_core.exporter import (
     Artifact,
+    Exporter,
     ExportSource,
     ReopeningExporter,
     RunnableExporter,
 )
 from graphquant_core.registry import Registry, load_registry
+from graphquant_core.target_rules import TargetRules
 from graphquant_export.verify.verification import ArtifactFile
 
 if TYPE_CHECKING:
@@ -72,6 +74,12 @@ def runnable_exporter(artifact: Artifact, registry: Registry | None) -> Runnable
             f'artifact: the target "{artifact.target}" has no runtime here to verify it in'
         )
     return exporter
+
+
+def target_rules(artifact: Artifact, exporter: Exporter) -> TargetRules:
+    """What the target of `artifact` rounds: as the artifact says, else as its exporter does."""
+    rules: TargetRules = getattr(artifact, "rules", getattr(exporter, "rules", TargetRules()))
+    return rules
 
 
 def artifact_files(artifact: Artifact) -> tuple[ArtifactFile, ...]:

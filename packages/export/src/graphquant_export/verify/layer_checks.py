@@ -9,6 +9,7 @@ from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_export.inputs.batches import Batch
 from graphquant_export.verify.comparison import Comparing
+from graphquant_export.verify.cut_off import CutOff
 from graphquant_export.verify.own_inputs import OwnInputs
 from graphquant_export.verify.truths import Truths
 from graphquant_export.verify.verification import LayerCheck
@@ -26,6 +27,7 @@ class LayersComparing:
         self._truths = truths
         self._executions = {row.layer: row for row in executions}
         self._compared: dict[str, tuple[str, Comparing, Comparing]] = {}
+        self._cut_off: dict[str, CutOff] = {}
         self._own_inputs: OwnInputs | None = None
 
     def add(self, found: Mapping[str, LayerOutput], batch: Batch) -> None:
@@ -36,7 +38,13 @@ class LayersComparing:
                 shape is another.
         """
         nodes = {layer: self._node(layer, output.tensor) for layer, output in found.items()}
-        exact = self._truths.exact.run(nodes.values(), batch.feeds)
+        results = {
+            name: self._truths.results[name] for name in found if name in self._truths.results
+        }
+        rounded = [result.node for result in results.values()]
+        exact = self._truths.exact.run([*nodes.values(), *rounded], batch.feeds)
+        for name, result in results.items():
+            self._cut_off.setdefault(name, CutOff(result.grid)).add(exact[result.node])
         for layer, output in found.items():
             if layer not in self._compared:
                 self._compared[layer] = self._start(layer, output)
@@ -50,11 +58,9 @@ class LayersComparing:
             self._compared[layer][2].add(output.value, exact[nodes[layer]])
 
     def _start(self, layer: str, output: LayerOutput) -> tuple[str, Comparing, Comparing]:
-        ends = output.ends
-        taken = self._truths.taken and self._truths.taken.of(tensor_name(output.tensor))
-        if ends and taken:
-            # A grid that is narrower than what the next layers take loses something.
-            ends = min(ends[0], taken[0]), max(ends[1], taken[1])
+        planned = self._truths.results.get(layer)
+        # The grid that was planned: one that the artifact has instead is a difference.
+        ends = output.ends if planned is None else planned.grid.ends
         name = f'{output.tensor}" of layer "{layer}'
         whole, own = (Comparing(name, output.step, ends) for _ in range(2))
         return output.tensor, whole, own
@@ -83,4 +89,7 @@ class LayersComparing:
             reason = reason or "the artifact does not show its result"
             return LayerCheck(layer, op_type, None, execution, None, None, reason)
         tensor, whole, own = self._compared[layer]
-        return LayerCheck(layer, op_type, tensor, execution, own.result(), whole.result(), reason)
+        cut_off = self._cut_off[layer].share() if layer in self._cut_off else None
+        return LayerCheck(
+            layer, op_type, tensor, execution, own.result(), whole.result(), reason, cut_off
+        )

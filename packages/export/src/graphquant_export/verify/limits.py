@@ -20,12 +20,14 @@ class Limits:
         largest: Largest absolute difference of a layer's own, in steps. An output has no such
             limit: where it is a softmax, one step of its input is many of its own.
         own_mean: Largest mean absolute difference of a layer's own, in steps.
+        cut_off: Largest share of a layer's values beyond the ends of the grid of its result.
     """
 
     agreement: float = 0.99
     mean: float = 4.0
     largest: float = 32.0
     own_mean: float = 0.5
+    cut_off: float = 0.1
 
     def output_problem(self, found: Comparison) -> str | None:
         """What of `found`, an output, is beyond the limits."""
@@ -46,3 +48,12 @@ class Limits:
         if found.largest > self.largest:
             return f"it differs by up to {found.largest:.4g} steps, more than {self.largest:g}"
         return None
+
+    def cut_off_problem(self, share: float | None) -> str | None:
+        """What is wrong with a grid that cuts off this share of a layer's values."""
+        if share is None or share <= self.cut_off:
+            return None
+        return (
+            f"the grid of its result cuts off {share:.1%} of its values, more than "
+            f"{self.cut_off:.0%}: give its range on samples that look like these"
+        )

@@ -15,10 +15,11 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.graph import plan_graph
 from graphquant_core.graph.frozen import GraphDefEditor, cpu_session, import_frozen
 from graphquant_core.record import Record
+from graphquant_core.target_rules import TargetRules
 from graphquant_export.inputs.brief import brief
-from graphquant_export.integer_reference import integer_graph
-from graphquant_export.simulation import simulate
-from graphquant_export.verify.taken_ranges import TakenRanges
+from graphquant_export.quantized.exact_form import exact_graph
+from graphquant_export.quantized.simulate import simulation_of
+from graphquant_export.quantized.target_simulation import PlannedResult, simulate_target
 
 Array = npt.NDArray[Any]
 
@@ -76,14 +77,14 @@ class Truths:
             artifact says which they are.
         nodes: Node of the graph that layers are compared in, by a name in the simulated graph,
             where that is another.
-        taken: The ranges that layers take values in; ``None`` when only weights are quantised.
+        results: What each layer returns, where the target rounds it; by the layer's name.
     """
 
     simulation: GraphRunner
     reference: GraphRunner | None
     layers: tuple[str, ...] | None
     nodes: Mapping[str, str]
-    taken: TakenRanges | None
+    results: Mapping[str, PlannedResult]
 
     @property
     def exact(self) -> GraphRunner:
@@ -100,16 +101,20 @@ class Truths:
         return {row.name: row.op_type for row in plan_graph(self.simulation.graph).rows}
 
 
-def find_truths(source: ExportSource) -> Truths:
+def find_truths(source: ExportSource, rules: TargetRules) -> Truths:
     """What an artifact made of `source` is held against.
 
-    Raises: as `graphquant_export.simulation.simulate`.
+    Args:
+        source: What it was made of.
+        rules: What its target rounds.
+
+    Raises: as `graphquant_export.quantized.simulate.simulate`.
     """
     frozen = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
     if not isinstance(source.record, Record):
-        return Truths(frozen, None, None, {}, None)
-    simulated = simulate(source.model, source.outputs, source.record)
-    reference = GraphRunner(integer_graph(simulated.deployed, simulated.outputs))
+        return Truths(frozen, None, None, {}, {})
+    simulated = simulation_of(source)
+    target = simulate_target(simulated, source.record, rules)
+    reference = GraphRunner(exact_graph(target.reference, simulated.outputs))
     layers = tuple(layer.name for layer in simulated.layers)
-    nodes = {layer.result: layer.dequant for layer in simulated.layers}
-    return Truths(frozen, reference, layers, nodes, TakenRanges(simulated))
+    return Truths(frozen, reference, layers, simulated.exact.results, target.results)

@@ -66,6 +66,8 @@ class LayerCheck:
             for the layers before it. ``None`` when the artifact doesn't show the layer's result.
         found: The whole difference, with what the layers before it contributed.
         reason: Why it doesn't, or what else a reader should know.
+        cut_off: Share of the layer's exact values beyond the grid of its result; ``None`` when its
+            result isn't rounded.
     """
 
     layer: str
@@ -75,6 +77,7 @@ class LayerCheck:
     own: Comparison | None
     found: Comparison | None
     reason: str | None = None
+    cut_off: float | None = None
 
 
 @attrs.frozen
@@ -153,7 +156,7 @@ class Verification:
             if layer.execution == "missing":
                 yield layer, layer.reason or "it is missing in the artifact"
             elif layer.own is not None:
-                problem = limits.layer_problem(layer.own)
+                problem = limits.cut_off_problem(layer.cut_off) or limits.layer_problem(layer.own)
                 if problem:
                     yield layer, problem
 

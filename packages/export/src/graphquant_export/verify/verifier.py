@@ -14,7 +14,7 @@ from graphquant_core.exporter import Artifact
 from graphquant_core.registry import Registry
 from graphquant_core.runtime import Runtime
 from graphquant_export.inputs.batches import Batch, make_batches
-from graphquant_export.verify.artifacts import artifact_files, runnable_exporter
+from graphquant_export.verify.artifacts import artifact_files, runnable_exporter, target_rules
 from graphquant_export.verify.layer_checks import LayersComparing
 from graphquant_export.verify.limits import Limits
 from graphquant_export.verify.output_checks import OutputComparing, checked_labels
@@ -38,8 +38,9 @@ def verify(
     """`artifact` in its real runtime, beside the simulation and the integer reference.
 
     All three run on the same inputs: the frozen graph with its fake quantisers as TensorFlow
-    computes it, the graph of integers with exact sums, and the artifact's file in the runtime
-    that it is for. Where only weights are quantised, there is no integer reference.
+    computes it, the graph of integers with exact sums, rounded where the target rounds, and the
+    artifact's file in the runtime that it is for. Where only weights are quantised, there is no
+    integer reference.
 
     Args:
         artifact: What an export returned, or `open_artifact`.
@@ -71,7 +72,7 @@ def verify(
         runtime = exporter.runtime(artifact)
         executions = runtime.executions()
         steps = {name: runtime.output_step(name) for name in source.outputs}
-    truths = find_truths(source)
+    truths = find_truths(source, target_rules(artifact, exporter))
     batches = make_batches(truths.simulation.graph, feeds, batch_size)
     outputs = {name: OutputComparing(name, steps[name], classes.get(name)) for name in steps}
     compared = LayersComparing(truths, executions) if layers else None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
 from graphquant_core.exceptions import ConfigError, UnknownNameError
+from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
+from graphquant_core.suggestions import closest
 from graphquant_qat.config import rules
 from graphquant_qat.config.defaults import check_enabled, check_has_layers, default_layer
 from graphquant_qat.config.json_layer import layer_data, parse_layer
@@ -30,27 +33,33 @@ def format_config(config: RetrainConfig) -> str:
                 f'layer "{name}" cannot stand in a configuration, which has a key of that name; '
                 "give the op another name"
             )
-    layers = {name: layer_data(layer) for name, layer in config.layers.items()}
+    layers = {name: layer_data(layer) for name, layer in {**config.layers, **config.values}.items()}
     data = {"version": config.version, "batch_num": config.batch_num, **layers}
     return json.dumps(data, indent=4, separators=(",", ":"))
 
 
-def read_config(path: str | os.PathLike[str], plan: Plan) -> RetrainConfig:
-    """The configuration in the JSON file at `path`, checked against `plan`.
+def read_config(
+    path: str | os.PathLike[str], plan: Plan, values: Sequence[Layer] = ()
+) -> RetrainConfig:
+    """The configuration in the JSON file at `path`, checked against `plan` and `values`.
 
     Raises:
         ModelFileError: the file can't be read.
         ConfigError, UnknownNameError, NoLayersError: as `parse_config`.
     """
     text, file = read_text(path, "config_file")
-    return parse_config(text, plan, file)
+    return parse_config(text, plan, file, values)
 
 
-def parse_config(text: str, plan: Plan, file: str = "config_file") -> RetrainConfig:
-    """The configuration that `text` states, checked against `plan`.
+def parse_config(
+    text: str, plan: Plan, file: str = "config_file", values: Sequence[Layer] = ()
+) -> RetrainConfig:
+    """The configuration that `text` states, checked against `plan` and `values`.
 
-    A layer of the plan that the text leaves out is off. What AMCT fills in may be missing:
-    ``algo``, ``channel_wise`` and ``dst_type``, and both sections of a layer that is off.
+    A layer of the plan that the text leaves out is off; a value that it leaves out is rounded as
+    the default says, so that a configuration without values is for any target. What AMCT fills in
+    may be missing: ``algo``, ``channel_wise`` and ``dst_type``, and both sections of a layer that
+    is off.
 
     Raises:
         ConfigError: `text` isn't JSON, or a key is unknown, missing, repeated or has a value
@@ -61,7 +70,7 @@ def parse_config(text: str, plan: Plan, file: str = "config_file") -> RetrainCon
     check_has_layers(plan)
     root = parse_json(text, file)
     members = root.members()
-    stated = _parse_layers(members, plan)
+    stated = _parse_layers(members, plan, values)
     for key in _GLOBAL_KEYS:
         if key not in members:
             raise root.missing(key)
@@ -76,12 +85,15 @@ def parse_config(text: str, plan: Plan, file: str = "config_file") -> RetrainCon
         for layer in plan.layers
     }
     check_enabled(layers, file)
-    return RetrainConfig(batch_num.integer(), layers)
+    named = {value.name: stated[value.name] for value in values if value.name in stated}
+    return RetrainConfig(batch_num.integer(), layers, values=named)
 
 
-def _parse_layers(members: dict[str, JsonNode], plan: Plan) -> dict[str, LayerConfig]:
-    """What the members that aren't global keys say of the layers that they name."""
-    planned = {layer.name: layer for layer in plan.layers}
+def _parse_layers(
+    members: dict[str, JsonNode], plan: Plan, values: Sequence[Layer]
+) -> dict[str, LayerConfig]:
+    """What the members that aren't global keys say of the layers and values that they name."""
+    planned = {layer.name: layer for layer in (*plan.layers, *values)}
     skipped = {skip.name for skip in plan.skips}
     stated = {}
     for name, node in members.items():
@@ -89,6 +101,8 @@ def _parse_layers(members: dict[str, JsonNode], plan: Plan) -> dict[str, LayerCo
             continue
         if name in planned:
             stated[name] = parse_layer(node, planned[name])
+        elif ":" in name and _is_object(node):
+            raise _not_a_value(node, [value.name for value in values])
         elif name not in skipped or _is_on(node):
             raise _not_a_layer(node, plan)
     return stated
@@ -100,8 +114,21 @@ def _is_on(node: JsonNode) -> bool:
     return "retrain_enable" not in members or members["retrain_enable"].boolean()
 
 
+def _is_object(node: JsonNode) -> bool:
+    return isinstance(node.value, tuple)
+
+
+def _not_a_value(node: JsonNode, known: Sequence[str]) -> UnknownNameError:
+    """The error for a value that the target doesn't round; an op's name has no colon."""
+    name = node.keys[0]
+    return UnknownNameError(
+        f'{node.file}: the target rounds no value "{name}"{closest(name, known)} '
+        f"({len(known)} values: {', '.join(known[:8]) or 'none'}{' …' if len(known) > 8 else ''})"
+    )
+
+
 def _not_a_layer(node: JsonNode, plan: Plan) -> ConfigError | UnknownNameError:
     """The error for a key that is neither global nor a layer of `plan`."""
-    if isinstance(node.value, tuple) and node.keys[0] not in rules.UNSUPPORTED:
+    if _is_object(node) and node.keys[0] not in rules.UNSUPPORTED:
         return unknown_layer(node.keys[0], plan, node.file)
     return node.unknown(_GLOBAL_KEYS)

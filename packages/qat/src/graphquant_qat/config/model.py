@@ -58,12 +58,15 @@ class RetrainConfig:
     Attributes:
         batch_num: Number of batches that the first clip values are taken from.
         layers: Configuration of each layer by name of its op.
+        values: Configuration of each value that the target rounds where it arises and that has a
+            range of its own, by its name: ``"add:0"``; none of a value that has the default one.
         version: Version of the file format.
     """
 
     batch_num: int
     layers: Mapping[str, LayerConfig]
     version: int = 1
+    values: Mapping[str, LayerConfig] = attrs.field(factory=dict)
 
     @property
     def enabled(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ BOUNDED_RANGE = "GraphquantBoundedRange"
 BOUNDED_RANGE_TO_6 = "GraphquantBoundedRangeTo6"
 LEARNED_SCALE = "GraphquantLearnedScale"
 NO_GRADIENT = "GraphquantNoGradient"
+ROUNDED_BIAS = "GraphquantRoundedBias"
 STRAIGHT_THROUGH = "Identity"
 FIRST_ONLY = "GraphquantFirstOnly"
 
@@ -95,6 +96,11 @@ def _no_gradient(op: tf.Operation, *_: tf.Tensor | None) -> list[None]:
     return [None for _ in op.inputs]
 
 
+def _rounded_bias(op: tf.Operation, upstream: tf.Tensor) -> list[tf.Tensor | None]:
+    """Of (value, ...): straight through."""
+    return [upstream, *[None for _ in op.inputs[1:]]]
+
+
 def _keep(
     pairs: Sequence[tuple[tf.Tensor, tf.Tensor]], searching: tf.Tensor, seen: tf.Tensor
 ) -> list[tf.Operation]:
@@ -148,6 +154,7 @@ def _register() -> None:
         LEARNED_SCALE: _learned_scale,
         NO_GRADIENT: _no_gradient,
         FIRST_ONLY: _first_only,
+        ROUNDED_BIAS: _rounded_bias,
     }
     for name, gradient in registered.items():
         with contextlib.suppress(KeyError):  # registered before, by an import that was reloaded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import attrs
 import tensorflow as tf
@@ -18,10 +18,14 @@ from graphquant_core.graph.weight_source import WeightSource, find_weight_source
 from graphquant_core.grid import INT8, INT8_NARROW, Grid
 from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
-from graphquant_core.quantizers import QuantizerRequest
+from graphquant_core.quantizers import ActivationQuantizer, QuantizerRequest
 from graphquant_core.registry import Registry, load_registry
+from graphquant_core.target_rules import TargetRules
 from graphquant_qat.config.model import ActivationConfig, LayerConfig, RetrainConfig, WeightConfig
+from graphquant_qat.graph.bias_grid import round_biases
 from graphquant_qat.graph.bypassed import taken_by_one, trains
+from graphquant_qat.graph.insert_values import QuantizedValue, ValueInsertion
+from graphquant_qat.graph.rounded_values import plan_values
 from graphquant_qat.graph.split_groups import splits_of_groups
 
 logger = logging.getLogger(__name__)
@@ -41,15 +45,33 @@ class QuantizedLayer:
     weight: PlacedQuantizer | None
 
 
+@attrs.frozen
+class Quantized:
+    """What was fake-quantised in a graph.
+
+    Attributes:
+        layers: The layers, by name in the plan's order.
+        values: The values that are rounded where they arise, by name.
+    """
+
+    layers: Mapping[str, QuantizedLayer] = attrs.field(factory=dict)
+    values: Mapping[str, QuantizedValue] = attrs.field(factory=dict)
+
+    def with_more(self, other: Quantized) -> Quantized:
+        """Both together: a strategy rewrites the replicas of a graph one after the other."""
+        return Quantized({**self.layers, **other.layers}, {**self.values, **other.values})
+
+
 def insert_quantizers(
     rewrite: Rewrite,
     plan: Plan,
     config: RetrainConfig,
-    done: Mapping[str, QuantizedLayer],
+    done: Quantized,
+    rules: TargetRules,
     activation_grid: Grid = INT8,
     weight_grid: Grid = INT8_NARROW,
-) -> dict[str, QuantizedLayer]:
-    """Every enabled layer of `config` with its inputs fake-quantised, by name in the plan's order.
+) -> Quantized:
+    """Every enabled layer of `config` with its inputs fake-quantised, and what `rules` round.
 
     Layers that take one tensor under one activation configuration share a quantiser, and so do
     the groups of a convolution by Split and Concat, and layers with one weight.
@@ -58,7 +80,8 @@ def insert_quantizers(
         rewrite: The open transaction on the graph.
         plan: Plan of the graph.
         config: What to quantise, and how.
-        done: Layers that were quantised before; they stay as they are.
+        done: What was quantised before; it stays as it is.
+        rules: What the target rounds besides the inputs of layers.
         activation_grid: Integers of the activations.
         weight_grid: Integers of the weights.
 
@@ -81,13 +104,26 @@ def insert_quantizers(
     insertion.takers = {
         insertion.taker(layer): entry.activation for layer, entry in enabled.values()
     }
+    # A target that rounds values by themselves rounds what the functions return.
+    insertion.bypasses = not rules.rounds and trains(rewrite.view)
     quantized = {}
     for layer, entry in enabled.values():
-        quantized[layer.name] = done.get(layer.name) or insertion.quantize(layer, entry)
+        quantized[layer.name] = done.layers.get(layer.name) or insertion.quantize(layer, entry)
         for advice in layer.advice:
             logger.info('layer "%s" %s', layer.name, advice)
+    known = enabled.keys() & done.layers.keys()
+    if not known:
+        insertion.round_values([layer for layer, _ in enabled.values()], rules, config)
     insertion.finish()
-    return quantized
+    round_biases(
+        rewrite,
+        [
+            (layer.layer, layer.activation.scale, layer.weight.scale)
+            for name, layer in quantized.items()
+            if layer.weight is not None and name not in done.layers
+        ],
+    )
+    return Quantized(quantized, done.values if known else insertion.rounded())
 
 
 class _Insertion:
@@ -110,8 +146,9 @@ class _Insertion:
         self.placed: dict[Hashable, PlacedQuantizer] = {}
         self.redirects: list[tuple[tf.Operation, int, str]] = []
         self.splits: dict[str, tf.Operation] = {}
+        self.values: ValueInsertion | None = None
         self.takers: dict[tuple[tf.Operation, int], ActivationConfig] = {}
-        self.trains = trains(rewrite.view)
+        self.bypasses = False
 
     def taker(self, layer: Layer) -> tuple[tf.Operation, int]:
         """The op that takes the activation of `layer`, and at which input."""
@@ -136,6 +173,28 @@ class _Insertion:
             self.redirects.append((op, layer.weight_port, weight.output))
         return QuantizedLayer(layer, activation, weight)
 
+    def round_values(
+        self, layers: Sequence[Layer], rules: TargetRules, config: RetrainConfig
+    ) -> None:
+        """Collect quantisers of what `rules` round besides the inputs of `layers`."""
+        edges = {(op.name, port): output for op, port, output in self.redirects}
+        by_output = {placed.output: placed for placed in self.placed.values()}
+        off = [name for name, entry in config.values.items() if not entry.retrain_enable]
+        plan = plan_values(self.rewrite.view, layers, rules, edges, self.splits, off)
+        self.values = ValueInsertion(self.rewrite, self.placer, plan)
+        tensors = {value.name: value.tensor for value in plan.values}
+
+        def quantizer(name: str) -> tuple[ActivationQuantizer, Mapping[str, object]]:
+            entry = config.values.get(shared_name(name))
+            found = ActivationConfig() if entry is None else entry.activation
+            return self._quantizer(found, tensors[name])
+
+        self.values.place(by_output, quantizer)
+
+    def rounded(self) -> dict[str, QuantizedValue]:
+        """The values that were rounded, once everything takes them."""
+        return {} if self.values is None else self.values.connect(self._carried_in)
+
     def finish(self) -> None:
         """Add what was collected to the graph, and let the layers take it."""
         self.placer.finish()
@@ -149,22 +208,30 @@ class _Insertion:
         view, values = self.rewrite.view, op.inputs[port]
         shared = (values.name, config)
         if shared not in self.placed:
-            fixed_min = config.fixed_min
-            if fixed_min is None:
-                fixed_min = values.op.type in ZERO_MINIMUM_TYPES
-            options = {
-                "batch_num": self.batch_num,
-                "clip_max": config.clip_max,
-                "clip_min": config.clip_min,
-                "fixed_min": fixed_min,
-            }
-            quantizer = self.registry.activation_quantizer(config.algo)
-            if fixed_min and values.op.type in getattr(quantizer, "computes", ()):
-                options["behind"] = values.op.type
-                options["bypassed"] = self.trains and taken_by_one(view, values, self.takers)
+            quantizer, options = self._quantizer(config, values)
+            if "behind" in options:
+                options["bypassed"] = self.bypasses and taken_by_one(view, values, self.takers)
             request = QuantizerRequest(_key(layer), self.activation_grid, options=options)
             self.placed[shared] = self.placer.activation(op, port, quantizer, request)
         return self.placed[shared]
+
+    def _quantizer(
+        self, config: ActivationConfig, values: tf.Tensor
+    ) -> tuple[ActivationQuantizer, dict[str, object]]:
+        """The quantiser of `values` as `config` says, and its options."""
+        fixed_min = config.fixed_min
+        if fixed_min is None:
+            fixed_min = values.op.type in ZERO_MINIMUM_TYPES
+        options: dict[str, object] = {
+            "batch_num": self.batch_num,
+            "clip_max": config.clip_max,
+            "clip_min": config.clip_min,
+            "fixed_min": fixed_min,
+        }
+        quantizer = self.registry.activation_quantizer(config.algo)
+        if fixed_min and values.op.type in getattr(quantizer, "computes", ()):
+            options["behind"] = values.op.type
+        return quantizer, options
 
     def _weight(
         self, op: tf.Operation, layer: Layer, port: int, config: WeightConfig

@@ -14,14 +14,13 @@ from graphquant_core.graph import GraphView
 from graphquant_core.graph.replica import shared_name
 from graphquant_qat.graph.batch_norm_factor import ScaleVector, folded_scales
 from graphquant_qat.graph.crossed_clips import warn_of_crossed_clips
-from graphquant_qat.graph.insert import QuantizedLayer
+from graphquant_qat.graph.insert import Quantized, QuantizedLayer
+from graphquant_qat.graph.insert_values import QuantizedValue
 
 v1 = tf.compat.v1
 
 
-def write_record_op(
-    layers: Sequence[QuantizedLayer], record_file: str, view: GraphView
-) -> tf.Tensor:
+def write_record_op(quantized: Quantized, record_file: str, view: GraphView) -> tf.Tensor:
     """A string tensor [] whose evaluation writes the record to `record_file` and returns it.
 
     Evaluating it fails with InvalidArgumentError, which names the layer, when a range has never
@@ -37,7 +36,9 @@ def write_record_op(
         v1.name_scope("graphquant_record"),
         v1.device("/CPU:0"),
     ):
-        text = _record_text(layers, view)
+        text = _record_text(list(quantized.layers.values()), view)
+        if quantized.values:
+            text = tf.strings.join([text, _values_text(list(quantized.values.values()), view)])
         with tf.control_dependencies([tf.io.write_file(record_file, text)]):
             return tf.identity(text, name="record")
 
@@ -55,7 +56,7 @@ def _record_text(layers: Sequence[QuantizedLayer], view: GraphView) -> tf.Tensor
         warn_of_crossed_clips(dict(zip(names, layers, strict=True)), view),
     ]
     with tf.control_dependencies(checks):
-        quoted = [name.replace("\\", "\\\\").replace('"', '\\"') for name in names]
+        quoted = [_quoted(name) for name in names]
         weights = tf.strings.join(["    scale_w: ", _shortest(scale_w.values), "\n"])
         offsets = tf.fill(tf.shape(weights), "    offset_w: 0\n")
         lines = tf.strings.join(
@@ -68,6 +69,39 @@ def _record_text(layers: Sequence[QuantizedLayer], view: GraphView) -> tf.Tensor
             ]
         )  # fmt: skip
         return tf.strings.reduce_join(lines)
+
+
+def _values_text(values: Sequence[QuantizedValue], view: GraphView) -> tf.Tensor:
+    """An entry for each value that is rounded where it arises, [], in the same form."""
+    tensor = view.graph.get_tensor_by_name
+    names = [value.name for value in values]
+    scales = tf.stack([tensor(value.scale) for value in values])
+    offsets = tf.stack([tensor(value.offset) for value in values])
+    checks = [_check_finite_values(names, scales), _check_values_calibrated(values, view)]
+    with tf.control_dependencies(checks):
+        lines = tf.strings.join(
+            [
+                'record {\n  key: "', tf.constant([_quoted(name) for name in names]),
+                '"\n  value {\n    scale_d: ', _shortest(scales),
+                "\n    offset_d: ", tf.strings.as_string(offsets), "\n  }\n}\n",
+            ]
+        )  # fmt: skip
+        return tf.strings.reduce_join(lines)
+
+
+def _check_finite_values(names: Sequence[str], scales: tf.Tensor) -> tf.Operation:
+    message = "has a scale that is not finite: its range holds NaN or infinity"
+    return _assert_all(tf.math.is_finite(scales), [f'value "{name}"' for name in names], message)
+
+
+def _check_values_calibrated(values: Sequence[QuantizedValue], view: GraphView) -> tf.Operation:
+    calibrated = [(v.name, v.calibrated) for v in values if v.calibrated is not None]
+    flags = [view.graph.get_tensor_by_name(flag) for _, flag in calibrated]
+    return _assert_calibrated(flags, [f'value "{name}"' for name, _ in calibrated])
+
+
+def _quoted(name: str) -> str:
+    return name.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _weight_scales(
@@ -95,11 +129,15 @@ def _check_calibrated(
         for part in (layer.activation, layer.weight):
             if part is not None and part.calibrated is not None:
                 flags.append(view.graph.get_tensor_by_name(part.calibrated))
-                owners.append(name)
+                owners.append(f'layer "{name}"')
+    return _assert_calibrated(flags, owners)
+
+
+def _assert_calibrated(flags: Sequence[tf.Tensor], owners: Sequence[str]) -> tf.Operation:
     if not flags:
         return tf.no_op()
     message = "was never calibrated: train on data before the record is written"
-    return _assert_all(tf.stack(flags), [f'layer "{name}"' for name in owners], message)
+    return _assert_all(tf.stack(flags), owners, message)
 
 
 def _check_finite(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
-from graphquant_core.graph.frozen.cpu_session import cpu_session
+from graphquant_core.graph.frozen.session import cpu_session
 
 v1 = tf.compat.v1
 

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from graphquant_export.targets.ascend.artifact import AscendArtifact, artifact_files, artifact_paths
-from graphquant_export.targets.ascend.deploy import DeployedLayer
-from graphquant_export.targets.ascend.export import (
-    DeployedGraph,
-    deploy_graph,
-    export_ascend,
-    open_ascend,
-    quantize_graph,
-)
+from graphquant_export.targets.ascend.deploy import DeployedLayer, quantize_graph
+from graphquant_export.targets.ascend.export import export_ascend, open_ascend
 from graphquant_export.targets.ascend.functions import (
     ASCEND_TYPES,
     ascend_functions,
@@ -22,12 +16,10 @@ __all__ = [
     "ASCEND_TYPES",
     "AscendArtifact",
     "AscendRuntime",
-    "DeployedGraph",
     "DeployedLayer",
     "artifact_files",
     "artifact_paths",
     "ascend_functions",
-    "deploy_graph",
     "export_ascend",
     "open_ascend",
     "quantize_graph",

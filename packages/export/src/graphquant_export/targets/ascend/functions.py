@@ -13,9 +13,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
 
-from graphquant_export.targets.ascend.function_builder import FromCaller, FunctionBuilder
+from graphquant_export.quantized.exact_sums import IntegerOps, without_functions
+from graphquant_export.quantized.function_builder import FromCaller, FunctionBuilder
 
-ASCEND_TYPES = frozenset({"AscendQuant", "AscendWeightQuant", "AscendDequant", "AscendAntiQuant"})
+SOURCES = frozenset({"AscendQuant", "AscendWeightQuant"})
+SINKS = frozenset({"AscendDequant", "AscendAntiQuant"})
+ASCEND_TYPES = SOURCES | SINKS
 
 
 def ascend_functions(sums: tf.DType = tf.float32) -> list[FunctionDef]:
@@ -30,14 +33,7 @@ def ascend_functions(sums: tf.DType = tf.float32) -> list[FunctionDef]:
 
 def without_ascend_functions(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     """A copy of `graph_def` without the functions that define the Ascend ops."""
-    result = tf.compat.v1.GraphDef()
-    result.CopyFrom(graph_def)
-    kept = [f for f in graph_def.library.function if f.signature.name not in ASCEND_TYPES]
-    del result.library.function[:]
-    result.library.function.extend(kept)
-    if not kept and not result.library.gradient:
-        result.ClearField("library")
-    return result
+    return without_functions(graph_def, ASCEND_TYPES)
 
 
 def _quant(sums: tf.DType) -> FunctionDef:
@@ -128,3 +124,6 @@ def _anti_quant(sums: tf.DType) -> FunctionDef:
     scale = f.cast("exact_scale", f.float_attribute("scale"), tf.float32, sums)
     scaled = f.binary("scaled", "Mul", "x", scale, sums)
     return f.build(f.cast("y", scaled, sums, tf.float32))
+
+
+ASCEND_OPS = IntegerOps(SOURCES, SINKS, ascend_functions)

@@ -57,21 +57,6 @@ def ascend_dequant(
     )
 
 
-def bias_add(name: str, x: str, bias: str, data_format: str) -> tf.compat.v1.NodeDef:
-    """BiasAdd of float32 values."""
-    return node_def(name, "BiasAdd", [x, bias], T=tf.float32, data_format=data_format)
-
-
-def int_to_float(name: str, x: str) -> tf.compat.v1.NodeDef:
-    """Cast of int32 to float32."""
-    return node_def(name, "Cast", [x], SrcT=tf.int32, DstT=tf.float32, Truncate=False)
-
-
-def identity(name: str, x: str) -> tf.compat.v1.NodeDef:
-    """Identity of a float32 tensor."""
-    return node_def(name, "Identity", [x], T=tf.float32)
-
-
 def zero_offset() -> npt.NDArray[Any]:
     """The offset of a weight on a symmetric grid: int8 ``[1]``, which fits every layout."""
     return np.zeros([1], np.int8)

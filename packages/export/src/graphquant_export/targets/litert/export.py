@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -14,16 +13,15 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
 from graphquant_core.graph.frozen import check_outputs
 from graphquant_core.record import Record
-from graphquant_export.quantized.target_simulation import simulate_target
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate, source_of
 from graphquant_export.targets.litert.artifact import LiteRtArtifact
 from graphquant_export.targets.litert.integer_model import integer_model
-from graphquant_export.targets.litert.padded_pools import padded_pools
-from graphquant_export.targets.litert.rules import RULES
 from graphquant_export.targets.litert.schema import model_bytes
+from graphquant_export.targets.litert.target import simulate_litert
 from graphquant_export.targets.litert.weight_only import weight_only_model
 from graphquant_export.targets.mnn import LayerParams
 from graphquant_export.targets.mnn.quantized_layers import checked_params
+from graphquant_export.targets.rules import LITERT
 from graphquant_export.targets.save_path import ENDINGS, writable_paths
 
 logger = logging.getLogger(__name__)
@@ -69,14 +67,12 @@ def export_litert(
     kept = record if isinstance(record, Record) else checked_params(record)
     if isinstance(kept, Record):
         simulated = simulate(model, outputs, kept)
-        names = simulated.outputs
-        rules = attrs.evolve(RULES, integer_outputs=integer_io)
-        target = simulate_target(simulated, kept, rules, calibration, padded_pools(simulated))
-        kept = target.record
+        target = simulate_litert(simulated, kept, calibration, integer_io=integer_io)
+        source, rules = source_of(simulated, model, target.record), target.rules
         tables = integer_model(simulated, target, integer_io)
     else:
-        names = check_outputs(model, outputs)
-        tables = weight_only_model(model, names, kept)
+        source, rules = ExportSource(model, check_outputs(model, outputs), kept), LITERT
+        tables = weight_only_model(model, source.outputs, kept)
     write_together([(path, model_bytes(tables))])
     logger.info("The model is saved in %s", path)
-    return LiteRtArtifact(path, ExportSource(model, names, kept))
+    return LiteRtArtifact(path, source, rules)

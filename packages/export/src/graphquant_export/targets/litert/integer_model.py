@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation
-from graphquant_export.simulation import SimulatedGraph
 from graphquant_export.targets.litert.conversion_graph import conversion_graph
 from graphquant_export.targets.litert.convert import convert
 from graphquant_export.targets.litert.emit import emit

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from graphquant_export.targets.litert.rules import SHARES, SIGNED_SHARES
+from graphquant_export.targets.rules import SHARES, SIGNED_SHARES
 
 
 @attrs.frozen

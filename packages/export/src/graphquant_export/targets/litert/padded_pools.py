@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.handler import text_attribute
-from graphquant_export.simulation import SimulatedGraph
+from graphquant_export.quantized.simulate import SimulatedGraph
 
 
 def padded_pools(simulated: SimulatedGraph) -> frozenset[str]:

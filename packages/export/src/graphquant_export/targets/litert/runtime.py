@@ -19,7 +19,7 @@ from graphquant_core.record import Record
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
 from graphquant_export.inputs.feeds import checked_feeds, default_feeds
-from graphquant_export.simulation import SimulatedLayer, simulate
+from graphquant_export.quantized.simulate import SimulatedLayer, simulation_of
 from graphquant_export.targets.litert import names
 from graphquant_export.targets.litert.artifact import LiteRtArtifact
 from graphquant_export.targets.litert.executions import find_operator, layer_execution
@@ -161,4 +161,4 @@ def _simulated_layers(source: ExportSource) -> tuple[SimulatedLayer, ...]:
     """The layers of the simulation; none where only weights are quantised."""
     if not isinstance(source.record, Record):
         return ()
-    return simulate(source.model, source.outputs, source.record).layers
+    return simulation_of(source).layers

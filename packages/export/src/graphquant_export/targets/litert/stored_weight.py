@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from graphquant_core.int4 import pack_int4
 from graphquant_export.targets.litert.schema import schema
 from graphquant_export.targets.litert.writer import quantization
 
@@ -69,9 +70,5 @@ class StoredWeight:
         return quantization(self.scale, self.zero_point, self.axis)
 
     def data(self) -> bytes:
-        """The bytes of the codes; of two int4 codes, the first is in the low bits."""
-        if self.bits > INT4_BITS:
-            return self.codes.tobytes()
-        flat = self.codes.reshape(-1).view(np.uint8) & 0xF
-        padded = np.append(flat, np.zeros(len(flat) % 2, np.uint8))
-        return (padded[::2] | padded[1::2] << 4).astype(np.uint8).tobytes()
+        """The bytes of the codes."""
+        return self.codes.tobytes() if self.bits > INT4_BITS else pack_int4(self.codes)

@@ -36,9 +36,6 @@ FROM_MNN = {
 }
 """Order in which an operator takes the axes of the weight that MNN cuts into groups."""
 
-ON_GRID = 1e-3
-"""How far from its grid, in steps, a weight may lie: float32 rounding stays below."""
-
 
 def weight_only_model(
     model: tf.compat.v1.GraphDef, outputs: Sequence[str], params: Sequence[LayerParams]
@@ -99,12 +96,12 @@ def _stored(graph: FloatGraph, index: int, layer: Layer, entry: LayerParams) -> 
     rows = groups.reshape(grouping.count, -1)
     quantized = mnn_quantize(rows, entry.bits, entry.asymmetric)
     live = quantized.scale > SMALLEST_SCALE
-    off = np.abs(quantized.values() - rows) > ON_GRID * quantized.scale[:, None]
-    if off[live].any():
+    off = quantized.off_grid(rows)
+    if off.any():
         if layer.op_type == "Conv2DBackpropInput":
             return None
         raise RangeError(
-            f'layer "{layer.name}": {np.count_nonzero(off[live])} of {rows.size} weights are not '
+            f'layer "{layer.name}": {np.count_nonzero(off)} of {rows.size} weights are not '
             f"on the grid of {entry.bits} bits that is derived from them; strip_wq_ops() before "
             "freezing puts them there"
         )

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from graphquant_core.channels import per_channel_shape
 from graphquant_core.exceptions import ModelFileError
-from graphquant_export.simulation import SimulatedLayer
+from graphquant_export.quantized.simulate import SimulatedLayer
 from graphquant_export.targets.litert.float_graph import FloatGraph, Op
 from graphquant_export.targets.litert.kinds import WEIGHT_PORTS
 

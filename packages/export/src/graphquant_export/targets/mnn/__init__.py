@@ -13,7 +13,7 @@ from graphquant_export.targets.mnn.compress_params import (
     read_compress_params,
     save_compress_params,
 )
-from graphquant_export.targets.mnn.convert import convert
+from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.grouping import Grouping, mnn_grouping
 from graphquant_export.targets.mnn.model_file import (
     MnnLayer,

@@ -11,6 +11,9 @@ from graphquant_core.finite import check_finite
 SMALLEST_SCALE = np.float32(1e-6)
 """A group whose scale is not above this gets one code only."""
 
+OFF_GRID = np.float32(1e-3)
+"""How far from its value, in steps, a weight may lie that is on its grid."""
+
 
 @attrs.frozen(eq=False)
 class MnnWeight:
@@ -39,6 +42,15 @@ class MnnWeight:
             return self.codes * self.scale[:, None]
         steps = self.codes.astype(np.float32) + np.float32(1 << (self.bits - 1))
         return np.asarray(self.minimum[:, None] + steps * self.scale[:, None], np.float32)
+
+    def off_grid(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Which of `rows`, that these are the codes of, lie on no grid; ``[G, n]``.
+
+        Those further than a thousandth of a step from their value, and 1e-6, which float32 takes
+        from a minimum or a factor. A group with one code only holds no other value either.
+        """
+        limit = OFF_GRID * self.scale[:, None] + np.float32(1e-6)
+        return np.asarray(np.abs(self.values() - rows) > limit)
 
 
 def mnn_quantize(rows: npt.ArrayLike, bits: int, asymmetric: bool) -> MnnWeight:

@@ -22,7 +22,7 @@ from graphquant_export.targets.mnn.compress_params import (
     identity_of,
     save_compress_params,
 )
-from graphquant_export.targets.mnn.convert import convert
+from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.layers import check_convertible
 from graphquant_export.targets.mnn.model_file import read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept

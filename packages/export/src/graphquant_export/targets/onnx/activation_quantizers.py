@@ -15,7 +15,7 @@ import tensorflow as tf
 from graphquant_core.graph.frozen import GraphDefEditor
 from graphquant_core.graph.frozen.shape_ops import SHAPE_TYPES
 from graphquant_core.target_rules import ACTIVATION_TYPES, JOINING_TYPES, MOVING_TYPES
-from graphquant_export.simulation import SimulatedGraph
+from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.targets.onnx.conversion import Quantizer
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from graphquant_core.int4 import pack_int4
 from graphquant_export.targets.onnx.constants import Found
 from graphquant_export.targets.onnx.group_layout import GroupLayout, group_layout
 
@@ -82,9 +83,6 @@ def _integers(name: str, values: npt.NDArray[Any], narrow: bool) -> onnx.TensorP
     """`values` as an initialiser: INT4, two codes a byte, the first one in the low bits."""
     if not narrow:
         return numpy_helper.from_array(values, name)
-    codes = values.reshape(-1).astype(np.uint8) & 0xF
-    pairs = np.append(codes, np.zeros(codes.size % 2, np.uint8)).reshape(-1, 2)
-    packed = (pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8)
     return onnx.TensorProto(
-        name=name, data_type=onnx.TensorProto.INT4, dims=values.shape, raw_data=packed.tobytes()
+        name=name, data_type=onnx.TensorProto.INT4, dims=values.shape, raw_data=pack_int4(values)
     )

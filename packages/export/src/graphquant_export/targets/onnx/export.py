@@ -13,16 +13,22 @@ from graphquant_core.exceptions import ConfigError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_whole
 from graphquant_core.record import Record
+from graphquant_export.quantized.simulate import (
+    SimulatedGraph,
+    SimulatedLayer,
+    simulate,
+    simulation_of,
+    source_of,
+)
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
-from graphquant_export.simulation import SimulatedGraph, SimulatedLayer, simulate
 from graphquant_export.targets.onnx.activation_quantizers import quantize_before_activations
 from graphquant_export.targets.onnx.artifact import OnnxArtifact
 from graphquant_export.targets.onnx.constants import StoredConstant, groups_along
 from graphquant_export.targets.onnx.conversion import Quantizer
 from graphquant_export.targets.onnx.model import check_opset, quantized_model
 from graphquant_export.targets.onnx.model_file import opset_of, read_model
-from graphquant_export.targets.onnx.rules import RULES
 from graphquant_export.targets.onnx.sessions import INT8_OPSET
+from graphquant_export.targets.rules import ONNX
 from graphquant_export.targets.save_path import ENDINGS, paths_of, writable_paths
 
 logger = logging.getLogger(__name__)
@@ -79,7 +85,7 @@ def export_onnx(
             opset,
         )
     simulated = simulate(model, outputs, record)
-    target = simulate_target(simulated, record, RULES, calibration)
+    target = simulate_target(simulated, record, ONNX, calibration)
     _warn_of_float_results(simulated, target)
     graph_def, quantizers = quantize_before_activations(
         target.graph_def, simulated, _quantizers(simulated, target, activations == "uint8")
@@ -96,7 +102,7 @@ def export_onnx(
     )
     write_whole(path, content)
     logger.info("The model is saved in %s", path)
-    return OnnxArtifact(path, opset, ExportSource(model, simulated.outputs, target.record))
+    return OnnxArtifact(path, opset, source_of(simulated, model, target.record))
 
 
 def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxArtifact:
@@ -104,9 +110,15 @@ def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxAr
 
     Raises:
         ModelFileError: The file is missing, or is no ONNX model; names it.
+        OutputNotFoundError, RecordError, BiasOverflowError: as `export_onnx`.
     """
     (path,) = paths_of(save_path, *ENDINGS["onnx"])
-    return OnnxArtifact(path, opset_of(read_model(path)), source)
+    opset = opset_of(read_model(path))
+    if isinstance(source.record, Record):
+        simulated = simulation_of(source)
+        target = simulate_target(simulated, source.record, ONNX)
+        source = source_of(simulated, source.model, target.record)
+    return OnnxArtifact(path, opset, source)
 
 
 def _quantizers(
@@ -131,7 +143,7 @@ def _warn_of_float_results(simulated: SimulatedGraph, target: TargetSimulation) 
     lacking = [
         layer.name
         for layer in simulated.layers
-        if layer.op_type in RULES.results and layer.name not in target.results
+        if layer.op_type in ONNX.results and layer.name not in target.results
     ]
     if lacking:
         logger.warning(

@@ -12,7 +12,7 @@ from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.record import Record
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulation_of
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.op_names import op_with_bias
 from graphquant_export.targets.mnn.quantized_layers import checked_params, quantized_layers
@@ -67,7 +67,7 @@ def planned(source: ExportSource) -> Planned:
     """
     frozen = import_frozen(GraphDefEditor(source.model).graph_def(source.outputs))
     if isinstance(source.record, Record):
-        simulated = simulate(source.model, source.outputs, source.record)
+        simulated = simulation_of(source)
         graph = import_frozen(simulated.graph_def)
         layers = {
             layer.name: PlannedLayer(

@@ -14,7 +14,7 @@ from graphquant_export.targets.mnn import Grouping, LayerParams, mnn_grouping, m
 from graphquant_export.targets.onnx.constants import StoredConstant
 
 TOLERANCE = 1e-3
-"""A weight, or a zero point, further than this many steps from an integer is none."""
+"""A zero point further than this from an integer is none."""
 
 
 def weight_constant(
@@ -37,7 +37,7 @@ def weight_constant(
     grouping = mnn_grouping(layer, params.block_size)
     rows = grouping.rows(weight)
     grid = mnn_quantize(rows, params.bits, params.asymmetric)
-    off = np.abs(grid.values() - rows) > TOLERANCE * grid.scale[:, None] + 1e-6
+    off = grid.off_grid(rows)
     if off.any() and layer.op_type == "Conv2DBackpropInput":
         return None
     if off.any():

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import attrs
-import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
 from graphquant_export.targets.mnn.command import ConverterCommand
@@ -24,7 +23,6 @@ class MnnInt8Artifact:
         params_path: The compression parameters that the converter was given.
         planned: Every layer of the record: how MNN computes it, on which grids, and why.
         layers: Every layer with a quantised weight, as the file holds it beside the record.
-        simulation: The graph that computes in TensorFlow what the MNN model computes.
         command: The command line that converts the frozen graph again.
         source: What it was made of.
     """
@@ -36,7 +34,6 @@ class MnnInt8Artifact:
     params_path: Path
     planned: tuple[PlannedLayer, ...] = attrs.field(repr=False)
     layers: tuple[StoredLayer, ...]
-    simulation: tf.compat.v1.GraphDef = attrs.field(repr=False)
     command: ConverterCommand
     source: ExportSource
 

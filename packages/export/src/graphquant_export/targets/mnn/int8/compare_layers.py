@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from graphquant_core.exceptions import RangeError, UnsupportedLayerError
-from graphquant_core.layer import Layer
-from graphquant_export.targets.mnn.grouping import mnn_grouping
 from graphquant_export.targets.mnn.int8.activation_grid import LOWEST, ActivationGrid
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart
 from graphquant_export.targets.mnn.model_file import TensorGrid
@@ -46,21 +43,6 @@ def compare_layers(parts: Iterable[LayerPart]) -> tuple[StoredLayer, ...]:
             record's; names the layer, the value and what was wanted.
     """
     return tuple(_compare(part) for part in parts)
-
-
-def other_weights(parts: Iterable[LayerPart]) -> dict[str, npt.NDArray[np.float32]]:
-    """The weights that MNN stores on scales of its own, in TensorFlow's shape, by op name."""
-    rows: dict[str, list[npt.NDArray[np.float32]]] = {}
-    layers: dict[str, Layer] = {}
-    for part in parts:
-        if part.output is None and part.stored.weight is not None and part.planned.layer:
-            name = part.planned.simulated.node
-            layers[name] = part.planned.layer
-            rows.setdefault(name, []).append(part.stored.weight.values())
-    return {
-        name: mnn_grouping(layer).weight(np.concatenate(rows[name]))
-        for name, layer in layers.items()
-    }
 
 
 def _compare(part: LayerPart) -> StoredLayer:

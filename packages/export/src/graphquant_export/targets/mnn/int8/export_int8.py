@@ -12,28 +12,25 @@ import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
-from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.record import Record
-from graphquant_export.quantized.target_simulation import simulate_target
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulate, source_of
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.compress_params import identity_of
-from graphquant_export.targets.mnn.convert import convert
+from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
-from graphquant_export.targets.mnn.int8.compare_layers import compare_layers, other_weights
+from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
 from graphquant_export.targets.mnn.int8.frozen_graph import (
     freeze_for_mnn,
-    simulate_mnn,
 )
 from graphquant_export.targets.mnn.int8.int8_params import int8_params
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts
-from graphquant_export.targets.mnn.int8.planned_layers import INT8, describe_layers, plan_layers
+from graphquant_export.targets.mnn.int8.planned_layers import plan_layers
+from graphquant_export.targets.mnn.int8.target import mnn_target
 from graphquant_export.targets.mnn.model_file import MnnLayer, read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept
-from graphquant_export.targets.mnn.rules import RULES
 from graphquant_export.targets.save_path import ENDINGS, writable_paths
 
 logger = logging.getLogger(__name__)
@@ -77,23 +74,21 @@ def export_mnn_int8(
     """
     finals = writable_paths(save_path, *ENDINGS["mnn"])
     simulated = simulate(model, outputs, record)
-    described = describe_layers(simulated)
-    floats = {layer.simulated.name for layer in described if layer.execution != INT8}
-    target = simulate_target(simulated, record, RULES, calibration, floats)
-    frozen = freeze_for_mnn(simulated, plan_layers(described, target.results))
+    mnn = mnn_target(simulated, record, calibration)
+    frozen = freeze_for_mnn(simulated, plan_layers(mnn.described, mnn.target.results))
     content = frozen.graph_def.SerializeToString(deterministic=True)
     view = GraphView(import_frozen(frozen.graph_def))
     with tempfile.TemporaryDirectory() as folder:
-        mnn, pb, params = written = [Path(folder) / path.name for path in finals]
+        mnn_file, pb, params = written = [Path(folder) / path.name for path in finals]
         pb.write_bytes(content)
-        convert(ConverterCommand(pb, mnn))
-        converted = read_mnn_model(mnn)
+        convert(ConverterCommand(pb, mnn_file))
+        converted = read_mnn_model(mnn_file)
         check_outputs_kept(view.graph, simulated.outputs, converted.tensors)
         parts = find_parts(view, frozen.layers, converted.layers)
         identity = identity_of(content, int8_params(parts, "").encode())
         params.write_text(int8_params(parts, identity))
-        convert(ConverterCommand(pb, mnn, params))
-        parts = _as_stored(parts, read_mnn_model(mnn).layers)
+        convert(ConverterCommand(pb, mnn_file, params))
+        parts = _as_stored(parts, read_mnn_model(mnn_file).layers)
         compared = compare_layers(parts)
         write_together([(path, written[i].read_bytes()) for i, path in enumerate(finals)])
     logger.info("The model is saved in %s", finals[0])
@@ -104,9 +99,8 @@ def export_mnn_int8(
         params_path,
         planned=frozen.layers,
         layers=compared,
-        simulation=simulate_mnn(frozen, simulated.outputs, other_weights(parts)),
         command=ConverterCommand(frozen_path, model_path, params_path),
-        source=ExportSource(model, simulated.outputs, target.record),
+        source=source_of(simulated, model, mnn.target.record),
     )
     for layer in compared:
         if layer.off_by:

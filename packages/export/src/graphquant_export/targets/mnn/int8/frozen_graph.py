@@ -1,18 +1,16 @@
-"""The graph that MNN's converter is given, and the one that says what its model computes."""
+"""The graph that MNN's converter is given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_name
-from graphquant_core.graph.frozen.node_def import const_node, fake_quantizer, node_def
-from graphquant_export.simulation import SimulatedGraph
+from graphquant_core.graph.frozen.node_def import node_def
+from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.float_quantizer import put_on_grid
 from graphquant_export.targets.mnn.int8.float_values import (
@@ -60,37 +58,6 @@ def freeze_for_mnn(simulated: SimulatedGraph, planned: Sequence[PlannedLayer]) -
         editor.graph_def(simulated.outputs),
         tuple(_with_grids(graph, layer, results, edges, parted) for layer in planned),
     )
-
-
-def simulate_mnn(
-    frozen: FrozenGraph,
-    outputs: Sequence[str],
-    weights: Mapping[str, npt.NDArray[np.float32]],
-) -> tf.compat.v1.GraphDef:
-    """The graph that computes in TensorFlow what the MNN model computes.
-
-    Args:
-        frozen: What was converted.
-        outputs: Names of the outputs of the model.
-        weights: What MNN stored as the weight of each layer of which it stores another one.
-    """
-    editor = GraphDefEditor(frozen.graph_def)
-    for layer in frozen.layers:
-        name = layer.simulated.node
-        if layer.simulated.weight is not None and name in weights:
-            editor.replace(const_node(layer.simulated.weight, weights[name]))
-        if layer.execution != INT8 or layer.input is None or layer.layer is None:
-            continue
-        port = layer.layer.activation_port
-        quantizer = editor.unique_name(f"{name}/quantized_input")
-        source = editor.node(name).input[port]
-        editor.set_input(name, port, editor.add(_on_grid(quantizer, source, layer.input)))
-    for layer in frozen.layers:
-        if layer.output is not None:
-            unquantized = editor.unique_name(f"{layer.result}/unquantized")
-            editor.rename(layer.result, unquantized)
-            editor.add(_on_grid(layer.result, unquantized, layer.output))
-    return editor.graph_def(outputs)
 
 
 def _without_fake_quantizers(
@@ -185,7 +152,3 @@ class _Parting:
             name = self._editor.unique_name(f"{tensor.op.name}/as_float")
             source = self._editor.add(node_def(name, op_type, [source], T=tf.float32))
         return source
-
-
-def _on_grid(name: str, x: str, grid: ActivationGrid) -> tf.compat.v1.NodeDef:
-    return fake_quantizer(name, x, grid.scale, grid.zero)

@@ -12,20 +12,19 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen, load_graph_def
-from graphquant_export.simulation import simulate
+from graphquant_export.quantized.simulate import simulation_of, source_of
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
-from graphquant_export.targets.mnn.int8.compare_layers import compare_layers, other_weights
-from graphquant_export.targets.mnn.int8.frozen_graph import FrozenGraph, simulate_mnn
+from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
 from graphquant_export.targets.mnn.int8.mnn_layers import find_parts
 from graphquant_export.targets.mnn.int8.planned_layers import (
     INT8,
     UNCALIBRATED,
     WEIGHTS,
     PlannedLayer,
-    describe_layers,
 )
+from graphquant_export.targets.mnn.int8.target import mnn_target
 from graphquant_export.targets.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
 from graphquant_export.targets.mnn.op_names import mnn_op_names
 from graphquant_export.targets.save_path import ENDINGS, paths_of
@@ -49,7 +48,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         read_bytes(path, "save_path")
     graph_def = load_graph_def(frozen_path, "save_path")
     view = GraphView(import_frozen(graph_def))
-    simulated = simulate(source.model, source.outputs, source.record)
+    simulated = simulation_of(source)
     missing = [
         layer.node
         for layer in simulated.layers
@@ -60,7 +59,8 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
             f'save_path ("{frozen_path}") holds another model: it has no layer "{missing[0]}"'
         )
     stored = read_mnn_model(model_path).layers
-    planned = tuple(_as_stored(view, layer, stored) for layer in describe_layers(simulated))
+    mnn = mnn_target(simulated, source.record)
+    planned = tuple(_as_stored(view, layer, stored) for layer in mnn.described)
     parts = find_parts(view, planned, stored)
     return MnnInt8Artifact(
         model_path,
@@ -68,11 +68,8 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         params_path,
         planned=planned,
         layers=compare_layers(parts),
-        simulation=simulate_mnn(
-            FrozenGraph(graph_def, planned), simulated.outputs, other_weights(parts)
-        ),
         command=ConverterCommand(frozen_path, model_path, params_path),
-        source=source,
+        source=source_of(simulated, source.model, mnn.target.record),
     )
 
 

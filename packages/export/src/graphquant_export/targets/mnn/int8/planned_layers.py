@@ -11,8 +11,8 @@ from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.plan import Plan
-from graphquant_core.value_grid import ValueGrid
-from graphquant_export.simulation import SimulatedGraph, SimulatedLayer
+from graphquant_export.quantized.simulate import SimulatedGraph, SimulatedLayer
+from graphquant_export.quantized.target_simulation import PlannedResult
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.layers import check_convertible, plan_for_mnn
 from graphquant_export.targets.mnn.op_names import op_with_activation
@@ -55,7 +55,7 @@ class PlannedLayer:
 
 
 def plan_layers(
-    described: Iterable[PlannedLayer], results: Mapping[str, ValueGrid]
+    described: Iterable[PlannedLayer], results: Mapping[str, PlannedResult]
 ) -> tuple[PlannedLayer, ...]:
     """Every layer of the record with the grid of its result, in the order of the simulation.
 
@@ -63,7 +63,7 @@ def plan_layers(
 
     Args:
         described: What MNN can make of each layer.
-        results: Grid of what each layer returns, by its name.
+        results: What each layer returns, by its name.
     """
     planned = tuple(with_output(layer, results) for layer in described)
     for layer in planned:
@@ -73,14 +73,15 @@ def plan_layers(
     return planned
 
 
-def with_output(planned: PlannedLayer, results: Mapping[str, ValueGrid]) -> PlannedLayer:
+def with_output(planned: PlannedLayer, results: Mapping[str, PlannedResult]) -> PlannedLayer:
     """`planned` with the grid of its result, or in floats where `results` have none."""
     if planned.execution != INT8:
         return planned
-    grid = results.get(planned.simulated.name)
-    if grid is None:
+    result = results.get(planned.simulated.name)
+    if result is None:
         return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
-    return attrs.evolve(planned, output=ActivationGrid(grid.scale, grid.zero_point))
+    grid = ActivationGrid(result.grid.scale, result.grid.zero_point)
+    return attrs.evolve(planned, output=grid)
 
 
 def describe_layers(simulated: SimulatedGraph) -> tuple[PlannedLayer, ...]:

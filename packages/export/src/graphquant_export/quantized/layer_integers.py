@@ -1,4 +1,4 @@
-"""From the values of a site to the integers of the deployed layer."""
+"""From the values at a layer's place and its factors to the layer's integers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from graphquant_core.graph import Step
 from graphquant_core.graph.frozen.fold_batch_norm import Fold, Values, folds, parameters
 from graphquant_core.graph.rewire import WEIGHT_INPUT, marked_input
 from graphquant_core.quantize import FLOAT32_EPSILON
+from graphquant_core.record import LayerFactors
 from graphquant_core.weak_channels import weak_channels
-from graphquant_export.targets.ascend import integers
-from graphquant_export.targets.ascend.sites import Site
+from graphquant_export.quantized import integers
+from graphquant_export.quantized.find_layers import LayerPlace
 
 
 @attrs.frozen(eq=False)
 class LayerIntegers:
-    """What a deployed layer computes with.
+    """What a quantised layer computes with.
 
     Attributes:
         steps: Steps behind the layer that `weight` and `bias` hold.
@@ -40,29 +41,30 @@ class LayerIntegers:
     weak: tuple[str, ...] = ()
 
 
-def needed_tensors(site: Site) -> list[tf.Tensor]:
+def needed_tensors(place: LayerPlace) -> list[tf.Tensor]:
     """The constant tensors whose values `layer_integers` takes."""
-    weights = [] if site.weight is None else [site.weight, _float_weight(site, site.weight)]
-    return [*weights, *parameters(site.tail)]
+    weights = [] if place.weight is None else [place.weight, _float_weight(place, place.weight)]
+    return [*weights, *parameters(place.tail)]
 
 
-def _float_weight(site: Site, weight: tf.Tensor) -> tf.Tensor:
+def _float_weight(place: LayerPlace, weight: tf.Tensor) -> tf.Tensor:
     """`weight` before its fake quantiser, unless somebody removed what marks that."""
-    if site.trained:
+    if place.trained:
         with contextlib.suppress(ValueError):
             return marked_input(weight, WEIGHT_INPUT)
     return weight
 
 
-def layer_integers(site: Site, values: Values) -> LayerIntegers:
-    """The integers of the layer at `site`.
+def layer_integers(place: LayerPlace, factors: LayerFactors, values: Values) -> LayerIntegers:
+    """The integers of the layer at `place`.
 
     The longest start of the tail is folded that the record was written for: a trained weight
     lies on the grid of the record only with its factor. So a layer whose batch norm could not be
     folded when the record was written, because something else took its input too, stays right.
 
     Args:
-        site: The layer.
+        place: The layer.
+        factors: Its entry in the record.
         values: Value of each of `needed_tensors`, by tensor name.
 
     Raises:
@@ -70,19 +72,19 @@ def layer_integers(site: Site, values: Values) -> LayerIntegers:
         BiasOverflowError: A bias doesn't fit into int32.
         NonFiniteError: A weight or a folded factor is NaN or infinite.
     """
-    scale = integers.dequantization_scale(site.factors.scale_d, site.factors.scale_w)
-    if site.weight is None or site.factors.scale_w is None:
+    scale = integers.dequantization_scale(factors.scale_d, factors.scale_w)
+    if place.weight is None or factors.scale_w is None:
         return LayerIntegers((), None, None, scale)
-    layer = site.layer
-    weight = values[site.weight.name]
+    layer = place.layer
+    weight = values[place.weight.name]
     check_finite(weight, f'the weight of layer "{layer.name}"')
-    candidates = folds(site.tail, values, layer.output_channels or 0)
-    if site.factors.skip_fusion:
+    candidates = folds(place.tail, values, layer.output_channels or 0)
+    if factors.skip_fusion:
         candidates = [fold for fold in candidates if not fold.scales]
-    fold, steps = _matching(site, weight, site.factors.scale_w, candidates)
+    fold, steps = _matching(place, weight, factors.scale_w, candidates)
     bias = integers.bias_codes(layer.name, fold.bias, scale) if fold.shifts else None
     codes = integers.weight_codes(steps)
-    floats = values[_float_weight(site, site.weight).name]
+    floats = values[_float_weight(place, place.weight).name]
     weak = _weak_channels(floats, codes, layer.weight_channel_axes)
     return LayerIntegers(fold.steps, codes, bias, scale, weak)
 
@@ -98,20 +100,20 @@ def _weak_channels(
 
 
 def _matching(
-    site: Site,
+    place: LayerPlace,
     weight: npt.NDArray[np.float32],
     scale_w: integers.Float32Array,
     candidates: list[Fold],
 ) -> tuple[Fold, integers.Float64Array]:
-    axes = site.layer.weight_channel_axes
+    axes = place.layer.weight_channel_axes
     distances: list[float] = []
     for fold in reversed(candidates):
         steps = integers.weight_steps(weight, fold.factor, scale_w, axes)
         distances.append(integers.distance_from_grid(steps))
-        if not site.trained or distances[-1] <= integers.ON_GRID:
+        if not place.trained or distances[-1] <= integers.ON_GRID:
             return fold, steps
     raise integers.off_grid_error(
-        site.layer.name,
+        place.layer.name,
         distances[0],
         one_scale=len(scale_w) == 1,
         factors_differ=bool(np.ptp(candidates[-1].factor) > 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphquant_export.targets.ascend.integers import distance_from_grid, weight_codes
+from graphquant_export.quantized.integers import distance_from_grid, weight_codes
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""What MNN computes of a record: which layers in int8, and where it rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import numpy.typing as npt
+
+from graphquant_core.record import Record
+from graphquant_export.quantized.simulate import SimulatedGraph
+from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
+from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer, describe_layers
+from graphquant_export.targets.rules import MNN
+
+
+@attrs.frozen(eq=False)
+class MnnTarget:
+    """What MNN computes.
+
+    Attributes:
+        described: What MNN can make of each layer, without the grids of their results.
+        target: The simulation with MNN's roundings.
+    """
+
+    described: tuple[PlannedLayer, ...]
+    target: TargetSimulation
+
+
+def mnn_target(
+    simulated: SimulatedGraph,
+    record: Record,
+    calibration: Mapping[str, npt.ArrayLike] | None = None,
+) -> MnnTarget:
+    """What MNN computes of `simulated`.
+
+    Args:
+        simulated: The simulation of the layers.
+        record: Scales and offsets of the layers, and grids of values.
+        calibration: Samples for each placeholder, for what the record lacks.
+
+    Raises:
+        UnsupportedLayerError: MNN's converter would make a wrong model of the graph.
+        RecordError, ConfigError, RangeError, NonFiniteError: as `simulate_target`.
+    """
+    described = describe_layers(simulated)
+    floats = {layer.simulated.name for layer in described if layer.execution != INT8}
+    return MnnTarget(described, simulate_target(simulated, record, MNN, calibration, floats))

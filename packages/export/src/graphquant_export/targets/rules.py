@@ -1,0 +1,41 @@
+"""What each target rounds besides the inputs of its layers. It imports no TensorFlow.
+
+Sources: the operator table of LiteRT's 8-bit quantisation specification and its kernels, of which
+LEAKY_RELU and RESIZE_BILINEAR round more than once and are left out; the kernels of ONNX Runtime,
+whose MatMulInteger returns floats; and those of MNN, which averages with floats, and quantises the
+weight of a transposed convolution only.
+"""
+
+from __future__ import annotations
+
+from graphquant_core.target_rules import TargetRules
+from graphquant_core.value_grid import ValueGrid
+
+SHARES = ValueGrid(1 / 256, -128)
+"""0 to 1."""
+
+SIGNED_SHARES = ValueGrid(1 / 128, 0)
+"""-1 to 1."""
+
+ASCEND = TargetRules()
+"""Nothing: AscendDequant returns floats."""
+
+LITERT = TargetRules(
+    results=frozenset(
+        {"AvgPool", "Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "MatMul"}
+    ),
+    rescaling=frozenset({"Add", "AddV2", "Mean", "Mul", "Sub"}),
+    averaging=frozenset({"Relu", "Relu6"}),
+    fixed={"Sigmoid": SHARES, "Softmax": SHARES, "Tanh": SIGNED_SHARES},
+)
+"""Results of layers, and of what stands between them."""
+
+ONNX = TargetRules(
+    results=frozenset(
+        {"AvgPool", "Conv2D", "Conv2DBackpropInput", "Conv3D", "DepthwiseConv2dNative"}
+    )
+)
+"""Results of layers; anything else computes with the floats behind DequantizeLinear."""
+
+MNN = TargetRules(results=frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul"}))
+"""Results of layers, whose grids are kept away from what its runtime would hand them to."""

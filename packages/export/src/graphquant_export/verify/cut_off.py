@@ -1,0 +1,29 @@
+"""The share of a layer's values that the grid of its result cuts off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphquant_core.value_grid import ValueGrid
+
+
+class CutOff:
+    """Counts values beyond `grid`, batch by batch."""
+
+    def __init__(self, grid: ValueGrid) -> None:
+        self._grid = grid
+        self._count = self._outside = 0
+
+    def add(self, values: npt.NDArray[Any]) -> None:
+        """Adds a batch of exact values."""
+        half = self._grid.scale / 2
+        outside = (values < self._grid.low - half) | (values > self._grid.high + half)
+        self._outside += int(np.count_nonzero(outside))
+        self._count += values.size
+
+    def share(self) -> float:
+        """0.0 to 1.0: values more than half a step beyond the ends, of all."""
+        return self._outside / max(self._count, 1)
