@@ -18,6 +18,7 @@ NAMES = (
     "resnet50",
     "clip_gradients",
     "step_time",
+    "training_memory",
     "rewrite_time",
     "import_time",
     "mnn_digits",

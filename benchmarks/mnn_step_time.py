@@ -17,7 +17,7 @@ from benchmarks.report import Row
 from graphquant_wq import WeightQuantizer
 
 LAYERS, WARM_UP, ROUNDS = 20, 8, 60
-STRATEGIES = ("max_abs", "live_range", "learned_scale")
+STRATEGIES = {"max_abs": 1.05, "live_range": 1.05, "learned_scale": 1.10}
 TITLE = f"Training step with weights of 4 bits against float, {LAYERS} layers (batch 16)"
 FORMATS = {
     "strategy": "{}",
@@ -40,7 +40,7 @@ def measure() -> list[Row]:
             if number >= WARM_UP:
                 times[name].append(seconds)
     rows = []
-    for name in STRATEGIES:
+    for name, target in STRATEGIES.items():
         ratios = [fake / float_ for fake, float_ in zip(times[name], times[None], strict=True)]
         lower, ratio, upper = statistics.quantiles(ratios, n=4)
         rows.append(
@@ -50,7 +50,7 @@ def measure() -> list[Row]:
                 "quantised_ms": 1e3 * statistics.median(times[name]),
                 "ratio": ratio,
                 "quartiles": (lower, upper),
-                "target": 1.15,
+                "target": target,
             }
         )
     return rows

@@ -35,13 +35,11 @@ def test_ranges_and_scales_come_from_what_the_layer_itself_takes(
         if layer.weight_port is not None:
             config[layer.name]["retrain_weight_config"]["algo"] = "ulq_retrain"
     Path(config_file).write_text(json.dumps(config))
-    retrain_ops = amct.create_quant_retrain_model(graph, config_file, record_file)
     taken = {
-        layer.name: graph.get_tensor_by_name(
-            f"{layer.name.rpartition('/')[0]}/act_quant/input:0"
-        ).op.inputs[0]
+        layer.name: graph.get_operation_by_name(layer.name).inputs[layer.activation_port]
         for layer in layers
     }
+    retrain_ops = amct.create_quant_retrain_model(graph, config_file, record_file)
     weights = {
         layer.weight_source: graph.get_tensor_by_name(
             f"{layer.weight_source}/Read/ReadVariableOp:0"

@@ -59,6 +59,11 @@ class ActivationQuantizer(Protocol):
     graph itself. So it uses nothing but its arguments: its ops are computed from `values` and from
     variables called ``<request.key>/<name>``.
 
+    A quantiser that cuts off itself what an activation function in front of it does, once its
+    minimum is fixed at 0, says so with an attribute ``computes``, a frozenset of op types. Where
+    one of them stands in front, it is asked with the option ``behind``, the type, and in a graph
+    that trains with ``bypassed``, too: then `values` are what goes into that function.
+
     Attributes:
         name: Name that configurations know the quantiser by.
     """

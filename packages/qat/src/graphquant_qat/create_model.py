@@ -13,6 +13,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import GraphStateError
 from graphquant_core.files import check_writable, write_whole
 from graphquant_core.graph import GraphView, Rewrite
+from graphquant_core.graph.collection import paused_collection
 from graphquant_core.graph.replica import current_replica, in_replica, shared_name
 from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 _quantized: WeakKeyDictionary[tf.Graph, tuple[object, Quantized]] = WeakKeyDictionary()
 
 
+@paused_collection()
 def create_quant_retrain_model(
     graph: tf.Graph,
     config_file: str,
@@ -78,7 +80,8 @@ def create_quant_retrain_model(
     with Rewrite(graph, view) as rewrite:
         before = len(graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES))
         quantized = insert_quantizers(rewrite, plan, config, done, rules)
-        record = write_record_op(quantized, os.path.abspath(record_file), graph)
+        rewrite.update_view()
+        record = write_record_op(quantized, os.path.abspath(record_file), rewrite.view)
         if exists(record_file) and os.path.getsize(record_file):
             logger.warning('record_file ("%s") exists and is overwritten', record_file)
         write_whole(record_file, "")

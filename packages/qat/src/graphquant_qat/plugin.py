@@ -21,6 +21,7 @@ class UlqQuantizer:
     """AMCT's universal linear quantisation: a trained range for each activation."""
 
     name = "ulq_quantize"
+    computes = frozenset({"Relu", "Relu6"})
 
     def build(self, values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
         """See `graphquant_qat.graph.ulq.build_ulq`."""

@@ -17,7 +17,11 @@ def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> 
         view: View of the graph.
         is_candidate: Whether an op type has a layer handler.
     """
-    callers = {op: functions_called_by(op.node_def) for op in view.operations if _may_call(op)}
+    calling: dict[str, bool] = {}
+    for op in view.operations:
+        if op.type not in calling:
+            calling[op.type] = _may_call(op)
+    callers = {op: functions_called_by(op.node_def) for op in view.operations if calling[op.type]}
     if not callers:
         return
     library = {

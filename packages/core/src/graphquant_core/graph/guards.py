@@ -65,31 +65,34 @@ def check_extensible(view: GraphView) -> None:
 def first_gradient_op(view: GraphView) -> tf.Operation | None:
     """The first op that a gradient function or an optimizer created in the current replica."""
     replica = current_replica()
+    types = {name for name in {op.type for op in view.operations} if _GRADIENT_TYPE.match(name)}
     for op in view.operations:
-        if (_GRADIENT_TYPE.match(op.type) or _GRADIENT_NAME.search(op.name)) and in_replica(
-            op.name, replica
-        ):
+        if (op.type in types or _starts_gradients(op)) and in_replica(op.name, replica):
             return op
     return None
 
 
 def gradient_ops(view: GraphView) -> set[tf.Operation]:
     """Every op that tf.gradients created, and what is computed from them."""
-    starts = [op for op in view.operations if _GRADIENT_NAME.search(op.name)]
+    starts = [op for op in view.operations if _starts_gradients(op)]
     return view.downstream(starts) if starts else set()
+
+
+def _starts_gradients(op: tf.Operation) -> bool:
+    # The search for plain text first: a graph may have 100,000 names.
+    return "grad_ys_" in op.name and _GRADIENT_NAME.search(op.name) is not None
 
 
 def _open_sessions(graph: tf.Graph) -> list[tf.compat.v1.Session]:
     # A graph doesn't know its sessions; they are what refers to it. `_closed` is private to
     # Session (there since 1.0; tested in 2.16 to 2.21) and has no public counterpart.
-    found = []
-    for referrer in gc.get_referrers(graph):
-        owners = [referrer] if not isinstance(referrer, dict) else gc.get_referrers(referrer)
-        found += [
-            owner
-            for owner in owners
-            if isinstance(owner, (tf.compat.v1.Session, tf.compat.v1.InteractiveSession))
-            and owner.graph is graph
-            and not owner._closed  # noqa: SLF001 - see above
-        ]
-    return found
+    referrers = gc.get_referrers(graph)
+    # Each call walks every object that there is, so that one asks for all of them.
+    namespaces = [referrer for referrer in referrers if isinstance(referrer, dict)]
+    return [
+        owner
+        for owner in (*referrers, *gc.get_referrers(*namespaces))
+        if isinstance(owner, (tf.compat.v1.Session, tf.compat.v1.InteractiveSession))
+        and owner.graph is graph
+        and not owner._closed  # noqa: SLF001 - see above
+    ]

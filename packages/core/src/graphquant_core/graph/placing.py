@@ -19,6 +19,7 @@ from graphquant_core.graph.rewire import (
     WEIGHT_OUTPUT,
     Rewrite,
     mark,
+    mark_bypassed,
 )
 from graphquant_core.graph.stamping import StampSheet
 from graphquant_core.graph.template import Template, trace
@@ -61,8 +62,13 @@ class QuantizerPlacer:
     def activation(
         self, op: tf.Operation, port: int, quantizer: ActivationQuantizer, request: QuantizerRequest
     ) -> PlacedQuantizer:
-        """A quantiser of what `op` takes at `port`, in ``<scope of op>/act_quant``."""
+        """A quantiser of what `op` takes at `port`, in ``<scope of op>/act_quant``.
+
+        With the option ``bypassed``, of what the op in front takes.
+        """
         values = op.inputs[port]
+        if request.options.get("bypassed"):
+            values = values.op.inputs[0]
         roles = (ACTIVATION_INPUT, ACTIVATION_OUTPUT)
         shape = None if values.shape.rank is None else [None] * values.shape.rank
         return self._place(op, op, values, "act_quant", quantizer, request, roles, shape)
@@ -156,6 +162,8 @@ def _build(
     """What `quantizer` builds, its entry and its result marked so that an exporter finds them."""
     entry = tf.identity(values, name="input")
     mark(entry.op, roles[0])
+    if request.options.get("bypassed"):
+        mark_bypassed(entry.op, request.options["behind"])
     built = build_quantizer(quantizer, entry, request)
     mark(built.output.op, roles[1])
     return built

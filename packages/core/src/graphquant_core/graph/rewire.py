@@ -25,6 +25,7 @@ ACTIVATION_INPUT = "activation_input"
 ACTIVATION_OUTPUT = "activation_output"
 WEIGHT_INPUT = "weight_input"
 WEIGHT_OUTPUT = "weight_output"
+BYPASSED_ATTRIBUTE = "_graphquant_bypassed"
 VALUE_INPUT = "value_input"
 VALUE_OUTPUT = "value_output"
 
@@ -86,6 +87,10 @@ class Rewrite:
         op._update_input(port, tensor)
         self._undo.append((op, port, old))
 
+    def update_view(self) -> None:
+        """Let `view` know what was added and redirected."""
+        self.view.extend((op, port) for op, port, _ in self._undo)
+
     @contextmanager
     def beside(self, op: tf.Operation, variable_device: str | None = None) -> Iterator[None]:
         """Add ops on `op`'s device and in its control flow, whatever scopes the caller is in.
@@ -132,6 +137,14 @@ def _placement(device: str, variable_device: str | None) -> Callable[[tf.Operati
 def mark(op: tf.Operation, role: str) -> None:
     """Write `role` into `op`, where it outlives freezing, saving and importing."""
     op._set_attr(ROLE_ATTRIBUTE, v1.AttrValue(s=role.encode()))
+
+
+def mark_bypassed(op: tf.Operation, op_type: str) -> None:
+    """Write into `op`, the input of a quantiser, which op in front of it the quantiser computes.
+
+    `graphquant_core.graph.frozen.bypassed` puts it back.
+    """
+    op._set_attr(BYPASSED_ATTRIBUTE, v1.AttrValue(s=op_type.encode()))
 
 
 def role_of(op: tf.Operation) -> str | None:

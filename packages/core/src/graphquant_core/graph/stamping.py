@@ -60,12 +60,14 @@ class StampSheet:
         self._add_functions(template.graph_def.library.function)
         for node in template.graph_def.node:
             name = _renamed(node.name, names)
-            if node.name == VALUES or name in self._nodes or self._in_graph(name) is not None:
+            own = node.name.startswith(f"{KEY}/")
+            # Only the variables can be there already: the scope is a new one.
+            if node.name == VALUES or (own and (name in self._nodes or self._in_graph(name))):
                 continue
             copy = self._graph_def.node.add()
             copy.CopyFrom(node)
             copy.name = name
-            if node.name.startswith(f"{KEY}/"):
+            if own:
                 copy.device = variable_device
             elif "_class" not in node.attr:  # a colocated op, such as a read, goes along
                 copy.device = device

@@ -69,6 +69,10 @@ def trace(
             for variable in v1.global_variables()
         ]
     graph_def = graph.as_graph_def()
+    # Nothing takes these: a variable that is asked makes one of its own.
+    kept = [node for node in graph_def.node if node.op != "VarIsInitializedOp"]
+    del graph_def.node[:]
+    graph_def.node.extend(kept)
     stray = [
         node.name
         for node in graph_def.node

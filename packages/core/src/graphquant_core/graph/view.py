@@ -40,6 +40,24 @@ class GraphView:
                 found[tensor.op].append((op, port))
         return found
 
+    def extend(self, redirected: Iterable[tuple[tf.Operation, int]] = ()) -> None:
+        """Take in the ops that were added since, and the inputs that were `redirected`.
+
+        Cheaper than a new view by what the graph had before.
+        """
+        known = len(self.operations)
+        operations = tuple(self.graph.get_operations())
+        added = operations[known:]
+        if "_consumers" in self.__dict__:
+            entries = [(op, port) for op in added for port in range(len(op.inputs))]
+            for op, port in (*entries, *redirected):
+                self._consumers[op.inputs[port].op].append((op, port))
+        if "_data_ops" in self.__dict__:
+            for op in added:
+                if self._brings_data(op) or any(x.op in self._data_ops for x in op.inputs):
+                    self._data_ops.add(op)
+        self.__dict__["operations"] = operations
+
     def consumers(self, tensor: tf.Tensor) -> list[tuple[tf.Operation, int]]:
         """Every (op, input index) that takes `tensor`."""
         return [
@@ -61,7 +79,20 @@ class GraphView:
 
     @cached_property
     def _data_ops(self) -> set[tf.Operation]:
-        return self.downstream(op for op in self.operations if _brings_data(op))
+        return self.downstream(op for op in self.operations if self._brings_data(op))
+
+    @cached_property
+    def _fresh(self) -> dict[str, bool]:
+        return {}
+
+    def _brings_data(self, op: tf.Operation) -> bool:
+        # An OpDef is parsed each time that it is asked for, and is the same for all ops of a type.
+        if op.inputs and op.type in self._fresh:
+            return self._fresh[op.type]
+        brings = _brings_data(op)
+        if op.inputs:
+            self._fresh[op.type] = brings
+        return brings
 
     def depends_on_data(self, tensor: tf.Tensor) -> bool:
         """Whether `tensor` changes with what is fed, iterated or drawn at random.

@@ -22,7 +22,11 @@ def build_arq(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
         raise ConfigError(f"arq_retrain needs a narrow grid, not {request.grid}")
     function = functions.largest_scale(weight.shape.rank, request.axes, request.grid.maximum)
     scale, factors, offset = call(function, [weight], gradients.NO_GRADIENT, "scale")
-    with weight.graph.gradient_override_map({"Round": gradients.STRAIGHT_THROUGH}):
-        codes = tf.round(weight / scale)
-    output = tf.multiply(codes, scale, name="on_grid")
+    straight_through = {
+        "RealDiv": gradients.FIRST_ONLY,
+        "Round": gradients.STRAIGHT_THROUGH,
+        "Mul": gradients.FIRST_ONLY,
+    }
+    with weight.graph.gradient_override_map(straight_through):
+        output = tf.multiply(tf.round(weight / scale), scale, name="on_grid")
     return FakeQuantized(output, factors, offset, request.grid)

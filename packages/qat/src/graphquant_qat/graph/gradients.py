@@ -10,54 +10,71 @@ variables: so a graph that is frozen for inference holds no assignment.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from graphquant_core.graph.function_call import call, choose
 from graphquant_core.graph.replica import current_replica
+from graphquant_qat.graph import functions
 
 ULQ = "GraphquantUlq"
+ULQ_TO_6 = "GraphquantUlqTo6"
 SEARCHED_RANGE = "GraphquantSearchedRange"
+SEARCHED_RANGE_TO_6 = "GraphquantSearchedRangeTo6"
 BOUNDED_RANGE = "GraphquantBoundedRange"
+BOUNDED_RANGE_TO_6 = "GraphquantBoundedRangeTo6"
 LEARNED_SCALE = "GraphquantLearnedScale"
 NO_GRADIENT = "GraphquantNoGradient"
 ROUNDED_BIAS = "GraphquantRoundedBias"
 STRAIGHT_THROUGH = "Identity"
+FIRST_ONLY = "GraphquantFirstOnly"
+
+Gradient = Callable[..., Sequence[tf.Tensor | None]]
 
 
-def ulq_gradient(op: tf.Operation, upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """dx = g inside, d max = sum g (e + above), d min = sum g (below - e): AMCT's ULQ.
+def ulq_gradient(ceiling: float = math.inf) -> Gradient:
+    """dx = g inside, and of the clips: `graphquant_qat.graph.functions.clip_gradient`."""
 
-    `op` is a FakeQuantWithMinMaxVars; e = (round(v) - v) / levels with v = clip(x) / scale. The
-    kernel's own gradient gives dx, sum g above and sum g below. Outside, e is the same number for
-    both sides: what rounding the zero point adds, over the levels.
-    """
-    x, low, high = op.inputs
-    bits, narrow = op.get_attr("num_bits"), op.get_attr("narrow_range")
-    levels = float(2**bits - 1 - int(narrow))
-    dx, below, above = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
-        gradients=upstream, inputs=x, min=low, max=high, num_bits=bits, narrow_range=narrow
-    )
-    zero = low * levels / (high - low)
-    outside = (tf.round(zero) - zero) / levels * (below + above)
-    error = tf.reduce_sum(dx * (op.outputs[0] - x)) / (high - low) + outside
-    return dx, below - error, above + error
+    def gradient(op: tf.Operation, upstream: tf.Tensor) -> list[tf.Tensor]:
+        x, low, high = op.inputs
+        bits, narrow = op.get_attr("num_bits"), op.get_attr("narrow_range")
+        function = functions.clip_gradient(bits, narrow, ceiling)
+        return call(function, [upstream, x, op.outputs[0], low, high], name="clip_gradient")
+
+    return gradient
 
 
-def _searched_range(
-    op: tf.Operation, low: tf.Tensor, high: tf.Tensor, _: tf.Tensor | None
-) -> tuple[None, tf.Tensor, tf.Tensor, None]:
+def _searched_range(ceiling: float) -> Gradient:
     """Of (values, low, high, seen): past the bounds, so that a range can come back from them."""
-    _, stored_low, stored_high, seen = op.inputs
-    found_low, found_high, searching = op.outputs
-    pairs = [(stored_low, found_low), (stored_high, found_high)]
-    with tf.control_dependencies(_keep(pairs, searching, seen)):
-        return None, tf.identity(low), tf.identity(high), None
+
+    def gradient(
+        op: tf.Operation, low: tf.Tensor, high: tf.Tensor, _: tf.Tensor | None
+    ) -> list[tf.Tensor | None]:
+        _, stored_low, stored_high, seen = op.inputs
+        found_low, found_high, searching = op.outputs
+        pairs = [(stored_low, found_low), (stored_high, found_high)]
+        with tf.control_dependencies(_keep(pairs, searching, seen)):
+            return [None, tf.identity(low), _inward(high, stored_high, ceiling), None]
+
+    return gradient
 
 
-def _bounded_range(_: tf.Operation, low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _bounded_range(ceiling: float) -> Gradient:
     """Of (low, high): past the bounds."""
-    return low, high
+
+    def gradient(op: tf.Operation, low: tf.Tensor, high: tf.Tensor) -> list[tf.Tensor | None]:
+        return [low, _inward(high, op.inputs[1], ceiling)]
+
+    return gradient
+
+
+def _inward(gradient: tf.Tensor, stored: tf.Tensor, ceiling: float) -> tf.Tensor:
+    """`gradient` of an upper end, without what would push it further beyond `ceiling`."""
+    if ceiling == math.inf:
+        return tf.identity(gradient)
+    return tf.where(stored > ceiling, tf.maximum(gradient, 0.0), gradient)
 
 
 def _learned_scale(
@@ -68,6 +85,11 @@ def _learned_scale(
     scale, searching = op.outputs
     with tf.control_dependencies(_keep([(stored, scale)], searching, seen)):
         return None, upstream * rate, None, None
+
+
+def _first_only(op: tf.Operation, upstream: tf.Tensor) -> list[tf.Tensor | None]:
+    """Of what multiplies or divides its first input by a scale: g, for straight-through codes."""
+    return [upstream, *(None for _ in op.inputs[1:])]
 
 
 def _no_gradient(op: tf.Operation, *_: tf.Tensor | None) -> list[None]:
@@ -88,21 +110,28 @@ def _keep(
     """
     stored = [(_variable_behind(read), value) for read, value in pairs]
     stored = [(variable, value) for variable, value in stored if variable is not None]
+    variables = [variable for variable, _ in stored]
     values = [value for _, value in stored]
     if current_replica() is not None:
-        # Replicas see different batches; what they store must be the same.
-        values = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
-    counter = _variable_behind(seen)
+        values, searching = _mean_of_replicas(values, searching)
+    arguments = [*variables, *values, _variable_behind(seen), seen]
+    assign, nothing = functions.keeping(len(stored))
+    return [choose(searching, assign, nothing, arguments, stateful=True)]
 
-    def keep() -> tf.Operation:
-        assigned = [
-            tf.raw_ops.AssignVariableOp(resource=variable, value=value)
-            for (variable, _), value in zip(stored, values, strict=True)
-        ]
-        assigned.append(tf.raw_ops.AssignVariableOp(resource=counter, value=seen + 1))
-        return tf.group(*assigned)
 
-    return [tf.compat.v1.cond(searching, keep, tf.no_op)]
+def _mean_of_replicas(
+    values: Sequence[tf.Tensor], searching: tf.Tensor
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Replicas see different batches; what they store must be the same: the mean of what is found.
+
+    A replica whose batch is empty finds nothing, and stores what the others did.
+    """
+    context = tf.distribute.get_replica_context()
+    found = tf.cast(searching, tf.float32)
+    *sums, count = context.all_reduce(
+        tf.distribute.ReduceOp.SUM, [*(value * found for value in values), found]
+    )
+    return [total / tf.maximum(count, 1.0) for total in sums], count > 0
 
 
 def _variable_behind(value: tf.Tensor) -> tf.Tensor | None:
@@ -115,12 +144,16 @@ def _variable_behind(value: tf.Tensor) -> tf.Tensor | None:
 
 
 def _register() -> None:
-    registered = {
-        ULQ: ulq_gradient,
-        SEARCHED_RANGE: _searched_range,
-        BOUNDED_RANGE: _bounded_range,
+    registered: dict[str, Gradient] = {
+        ULQ: ulq_gradient(),
+        ULQ_TO_6: ulq_gradient(6.0),
+        SEARCHED_RANGE: _searched_range(math.inf),
+        SEARCHED_RANGE_TO_6: _searched_range(6.0),
+        BOUNDED_RANGE: _bounded_range(math.inf),
+        BOUNDED_RANGE_TO_6: _bounded_range(6.0),
         LEARNED_SCALE: _learned_scale,
         NO_GRADIENT: _no_gradient,
+        FIRST_ONLY: _first_only,
         ROUNDED_BIAS: _rounded_bias,
     }
     for name, gradient in registered.items():

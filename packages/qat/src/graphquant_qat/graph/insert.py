@@ -23,6 +23,7 @@ from graphquant_core.registry import Registry, load_registry
 from graphquant_core.target_rules import TargetRules
 from graphquant_qat.config.model import ActivationConfig, LayerConfig, RetrainConfig, WeightConfig
 from graphquant_qat.graph.bias_grid import round_biases
+from graphquant_qat.graph.bypassed import taken_by_one, trains
 from graphquant_qat.graph.insert_values import QuantizedValue, ValueInsertion
 from graphquant_qat.graph.rounded_values import plan_values
 from graphquant_qat.graph.split_groups import splits_of_groups
@@ -100,6 +101,11 @@ def insert_quantizers(
         rewrite.view,
         {name: (layer, entry.activation) for name, (layer, entry) in enabled.items()},
     )
+    insertion.takers = {
+        insertion.taker(layer): entry.activation for layer, entry in enabled.values()
+    }
+    # A target that rounds values by themselves rounds what the functions return.
+    insertion.bypasses = not rules.rounds and trains(rewrite.view)
     quantized = {}
     for layer, entry in enabled.values():
         quantized[layer.name] = done.layers.get(layer.name) or insertion.quantize(layer, entry)
@@ -141,6 +147,15 @@ class _Insertion:
         self.redirects: list[tuple[tf.Operation, int, str]] = []
         self.splits: dict[str, tf.Operation] = {}
         self.values: ValueInsertion | None = None
+        self.takers: dict[tuple[tf.Operation, int], ActivationConfig] = {}
+        self.bypasses = False
+
+    def taker(self, layer: Layer) -> tuple[tf.Operation, int]:
+        """The op that takes the activation of `layer`, and at which input."""
+        split = self.splits.get(layer.name)
+        if split is not None:
+            return split, SPLIT_VALUE
+        return self.rewrite.graph.get_operation_by_name(layer.name), layer.activation_port
 
     def quantize(self, layer: Layer, config: LayerConfig) -> QuantizedLayer:
         op = self.rewrite.graph.get_operation_by_name(layer.name)
@@ -149,8 +164,7 @@ class _Insertion:
                 f'layer "{layer.name}" is fake-quantised already, by a rewrite that is not known '
                 "here: build the graph anew instead of importing the rewritten one"
             )
-        split = self.splits.get(layer.name)
-        taker, taken = (op, layer.activation_port) if split is None else (split, SPLIT_VALUE)
+        taker, taken = self.taker(layer)
         activation = self._activation(taker, taken, layer, config.activation)
         self.redirects.append((taker, taken, activation.output))
         weight = None
@@ -191,10 +205,12 @@ class _Insertion:
     def _activation(
         self, op: tf.Operation, port: int, layer: Layer, config: ActivationConfig
     ) -> PlacedQuantizer:
-        values = op.inputs[port]
+        view, values = self.rewrite.view, op.inputs[port]
         shared = (values.name, config)
         if shared not in self.placed:
             quantizer, options = self._quantizer(config, values)
+            if "behind" in options:
+                options["bypassed"] = self.bypasses and taken_by_one(view, values, self.takers)
             request = QuantizerRequest(_key(layer), self.activation_grid, options=options)
             self.placed[shared] = self.placer.activation(op, port, quantizer, request)
         return self.placed[shared]
@@ -212,7 +228,10 @@ class _Insertion:
             "clip_min": config.clip_min,
             "fixed_min": fixed_min,
         }
-        return self.registry.activation_quantizer(config.algo), options
+        quantizer = self.registry.activation_quantizer(config.algo)
+        if fixed_min and values.op.type in getattr(quantizer, "computes", ()):
+            options["behind"] = values.op.type
+        return quantizer, options
 
     def _weight(
         self, op: tf.Operation, layer: Layer, port: int, config: WeightConfig

@@ -20,7 +20,7 @@ from graphquant_qat.graph.insert_values import QuantizedValue
 v1 = tf.compat.v1
 
 
-def write_record_op(quantized: Quantized, record_file: str, graph: tf.Graph) -> tf.Tensor:
+def write_record_op(quantized: Quantized, record_file: str, view: GraphView) -> tf.Tensor:
     """A string tensor [] whose evaluation writes the record to `record_file` and returns it.
 
     Evaluating it fails with InvalidArgumentError, which names the layer, when a range has never
@@ -30,13 +30,12 @@ def write_record_op(quantized: Quantized, record_file: str, graph: tf.Graph) -> 
     missing that were trained.
     """
     with (
-        graph.as_default(),
+        view.graph.as_default(),
         tf.control_dependencies(None),
         v1.name_scope(None),
         v1.name_scope("graphquant_record"),
         v1.device("/CPU:0"),
     ):
-        view = GraphView(graph)
         text = _record_text(list(quantized.layers.values()), view)
         if quantized.values:
             text = tf.strings.join([text, _values_text(list(quantized.values.values()), view)])

@@ -79,8 +79,23 @@ def _symmetric(shape: Shape, axes: Shape, grid: Grid) -> Function:
         factors = tf.reshape(scale, [-1])
         return [codes * scale, factors, tf.zeros_like(factors, tf.int32)]
 
+    def backward(
+        weight: tf.Tensor,
+        log_scale: tf.Tensor,
+        on_grid: tf.Tensor,
+        scale: tf.Tensor,
+        _: tf.Tensor,
+        upstream: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        inside = tf.cast(tf.abs(weight) <= tf.reshape(scale * grid.maximum, trained), tf.float32)
+        others = [axis for axis in range(len(shape)) if axis not in axes]
+        # s * (code - w / s inside), where nothing holds s.
+        moved = tf.reduce_sum(upstream * (on_grid - weight * inside), others)
+        free = tf.cast(tf.equal(scale, tf.exp(log_scale)), tf.float32)
+        return [upstream * inside, tf.reshape(moved, [-1]) * free]
+
     group = tf.TensorSpec([math.prod(trained)], tf.float32)
-    return _with_gradient(forward, (tf.TensorSpec(shape, tf.float32), group))
+    return differentiable(forward, backward, tf.TensorSpec(shape, tf.float32), group)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from graphquant_core.graph.frozen.bypassed import with_activations
 from graphquant_core.graph.functions import functions_called_by
 
 
@@ -17,7 +18,7 @@ class GraphDefEditor:
     """
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
-        copied = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())
+        copied = with_activations(tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString()))
         self._rest = tf.compat.v1.GraphDef(versions=copied.versions, library=copied.library)
         self._nodes: dict[str, tf.compat.v1.NodeDef] = {}
         self._takers: dict[str, dict[str, None]] = defaultdict(dict)

@@ -22,8 +22,8 @@ def evaluate_constants(
 ) -> list[npt.NDArray[Any]]:
     """Values of `tensors` of the frozen `graph`, however each is computed from constants.
 
-    Everything is evaluated in one session on the CPU, on a copy without control edges: those of a
-    constant in the branch of a tf.cond lead to what is fed.
+    What isn't a constant itself is evaluated in one session on the CPU, as it is written, on a copy
+    without control edges: those of a constant in the branch of a tf.cond lead to what is fed.
 
     Args:
         graph: The frozen graph.
@@ -33,18 +33,39 @@ def evaluate_constants(
     Raises:
         ModelFileError: A tensor needs more than constants.
     """
-    if not tensors:
-        return []
+    replaced = dict(replaced or {})
+    held = [_held(tensor, replaced) for tensor in tensors]
+    computed = [x for x, value in zip(tensors, held, strict=True) if value is None]
+    found = iter(_run(graph, computed, replaced) if computed else ())
+    return [np.asarray(next(found) if value is None else value) for value in held]
+
+
+def _held(tensor: tf.Tensor, replaced: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any] | None:
+    """The value of a constant, maybe behind Identity ops; ``None`` for anything else."""
+    while tensor.name not in replaced:
+        if tensor.op.type == "Const":
+            value: npt.NDArray[Any] = tf.make_ndarray(tensor.op.get_attr("value"))
+            return value
+        if tensor.op.type != "Identity":
+            return None
+        tensor = tensor.op.inputs[0]
+    return None
+
+
+def _run(
+    graph: tf.Graph, tensors: Sequence[tf.Tensor], replaced: Mapping[str, npt.NDArray[Any]]
+) -> list[npt.NDArray[Any]]:
     names = [tensor.name for tensor in tensors]
     try:
         with tf.Graph().as_default() as copy:
             tf.import_graph_def(_data_nodes(graph, tensors), name="")
-        with cpu_session(copy) as session:
-            values = session.run(names, dict(replaced or {}))
+        # Each op runs once: folding constants beforehand would be the same work, on one core.
+        with cpu_session(copy, rewritten=False) as session:
+            values: list[npt.NDArray[Any]] = session.run(names, replaced)
     except (tf.errors.OpError, ValueError) as error:
         shown = ", ".join(f'"{name}"' for name in names[:5])
         raise ModelFileError(f"cannot evaluate the constants {shown} …: {error}") from error
-    return [np.asarray(value) for value in values]
+    return values
 
 
 def _data_nodes(graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> tf.compat.v1.GraphDef:

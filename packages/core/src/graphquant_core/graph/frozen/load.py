@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.files import read_bytes
+from graphquant_core.graph.frozen.bypassed import with_activations
 
 _LONGEST_REASON = 1000
 """Characters that TensorFlow and protobuf may say; they quote the line or the node."""
@@ -50,7 +51,7 @@ def import_frozen(graph_def: tf.compat.v1.GraphDef) -> tf.Graph:
     graph = tf.Graph()
     try:
         with graph.as_default():
-            tf.import_graph_def(graph_def, name="")
+            tf.import_graph_def(with_activations(graph_def), name="")
     except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         reason = str(error)[:_LONGEST_REASON]
         raise ModelFileError(f"the model cannot be imported: {reason}") from error

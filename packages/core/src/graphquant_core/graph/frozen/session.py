@@ -16,4 +16,6 @@ def cpu_session(graph: tf.Graph, *, rewritten: bool = True) -> tf.compat.v1.Sess
     """
     config = v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
     config.graph_options.rewrite_options.disable_meta_optimizer = not rewritten
+    if not rewritten:
+        config.graph_options.optimizer_options.opt_level = v1.OptimizerOptions.L0
     return v1.Session(graph=graph, config=config)
