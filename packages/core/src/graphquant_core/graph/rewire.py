@@ -27,6 +27,7 @@ WEIGHT_INPUT = "weight_input"
 WEIGHT_OUTPUT = "weight_output"
 BYPASSED_ATTRIBUTE = "_graphquant_bypassed"
 VALUE_INPUT = "value_input"
+CALL = "call"
 VALUE_OUTPUT = "value_output"
 
 
