@@ -25,7 +25,7 @@ from benchmarks import target_models
 from benchmarks.report import Row
 from benchmarks.target_models import LOGITS, TrainedModel
 from graphquant_core import load_registry
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 ASCEND = "ascend"
 TARGETS = (ASCEND, "onnx", "litert", "mnn")

@@ -20,7 +20,7 @@ import tensorflow.compat.v1 as tf
 from benchmarks import target_models
 from benchmarks.report import Row
 from graphquant_core import load_registry
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 SEEDS = range(3)
 TARGETS = (

@@ -14,7 +14,7 @@ from graphquant_core.exceptions import MissingDependencyError
 from graphquant_core.graph.frozen import load_graph_def
 from graphquant_export import read_record
 from graphquant_export.report import write_report
-from graphquant_export.verify import Verification, verify
+from graphquant_export.verification import Verification, verify
 
 TARGETS = ("mnn", "onnx", "litert")
 

@@ -117,4 +117,4 @@ def test_the_quantised_graph_needs_tensorflow_and_numpy_only(demo: Demo, tmp_pat
 def test_without_a_terminal_the_example_prints_no_progress(demo: Demo) -> None:
     """No bar and no control sequence reaches a pipe."""
     assert "\x1b" not in demo.stderr
-    assert "training" not in demo.stderr
+    assert "quantisation-aware training" not in demo.stderr

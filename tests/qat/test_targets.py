@@ -14,6 +14,7 @@ import graphquant_qat as amct
 from graphquant_core.exceptions import (
     ConfigError,
     GraphStateError,
+    ModelFileError,
     RecordError,
     UnknownNameError,
 )
@@ -23,7 +24,7 @@ from graphquant_core.registry import load_registry
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 v1 = tf.compat.v1
 TARGETS = ("litert", "onnx", "mnn")
@@ -279,3 +280,12 @@ def test_a_value_of_another_model_is_refused(trained, tmp_path):
         load_registry().exporter(target).export(
             model, ["logits"], Record(record.factors, value_grids=grids), tmp_path / "m"
         )
+
+
+def test_a_model_without_training_nodes_says_why_it_cannot_be_exported(trained, tmp_path):
+    """remove_training_nodes takes the first op of every fake quantiser out."""
+    target, model, record = trained
+    stripped = v1.graph_util.remove_training_nodes(model)
+    for name in (target, "ascend"):
+        with pytest.raises(ModelFileError, match=r"remove_training_nodes .* give the frozen graph"):
+            load_registry().exporter(name).export(stripped, ["logits"], record, tmp_path / "m")

@@ -160,6 +160,12 @@ def test_a_third_party_target_is_exported_and_verified(video: dict[str, Any]) ->
     assert video["npz_changed"] == "block1/conv"
 
 
+def test_a_third_party_target_states_rules_and_is_exact(video: dict[str, Any]) -> None:
+    """It rounds the results that its rules name, from the completed record, and nothing else."""
+    assert video["npz_values"]
+    assert max(video["npz_own"]) < 1e-3
+
+
 def test_a_third_party_command_runs(installed: Any, video: dict[str, Any]) -> None:
     """`graphquant count` prints the weights of each layer: 3 * 3 * 3 * 2 * 6 for the first."""
     done = installed.run("graphquant", "count", "frozen.pb", cwd=video["folder"])

@@ -220,5 +220,5 @@ def test_a_mark_outlives_freezing_and_importing() -> None:
     found = marked_input(imported.get_tensor_by_name("prefix/end:0"), ACTIVATION_INPUT)
     assert found.name == "prefix/dense:0"
     assert role_of(end.op) is None
-    with pytest.raises(ValueError, match="no op marked"):
+    with pytest.raises(ValueError, match="whose first op is gone"):
         marked_input(imported.get_tensor_by_name("prefix/x:0"), ACTIVATION_INPUT)

@@ -28,7 +28,7 @@ from graphquant_core.record import validate_record
 from graphquant_core.registry import load_registry
 from graphquant_export.post_training import ESTIMATORS, quantize_post_training
 from graphquant_export.targets.ascend import export_ascend
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 v1 = tf.compat.v1
 
@@ -293,3 +293,23 @@ def test_an_unknown_target_is_named():
     """Before anything is computed."""
     with pytest.raises(UnknownNameError, match='did you mean "onnx"'):
         quantize_post_training(v1.GraphDef(), ["y"], {}, target="onxx")
+
+
+def test_a_range_does_not_depend_on_the_size_of_a_batch():
+    """The rarest values are as rare in many small batches as in one: percentile and mse agree."""
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 32, 32, 4], "x")
+        tf.identity(tf.nn.conv2d(x, np.ones((1, 1, 4, 1), np.float32), 1, "SAME", name="c"), "y")
+    model = graph.as_graph_def()
+    values = np.random.default_rng(0).standard_t(5, (128, 32, 32, 4)).astype(np.float32)
+    wanted = np.quantile(values, [1e-4, 1 - 1e-4])
+    for estimator in ("percentile", "mse", "ifmr"):
+        ends = []
+        for batch_size in (1, 16, 128):
+            record = quantize_post_training(
+                model, ["y"], {"x": values}, activation=estimator, batch_size=batch_size
+            )
+            ends.append(record["c"].activation_grid.ends)
+        np.testing.assert_allclose(ends[:2], [ends[2]] * 2, rtol=0.2)
+        if estimator == "percentile":
+            np.testing.assert_allclose(ends, [wanted] * 3, rtol=0.2)

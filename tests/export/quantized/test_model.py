@@ -21,7 +21,7 @@ from graphquant_export.quantized.model import quantized_model
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.report import write_report
 from graphquant_export.targets.ascend import quantize_graph
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 v1 = tf.compat.v1
 

@@ -19,7 +19,7 @@ from graphquant_export.post_training import quantize_post_training
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
 from graphquant_export.targets.rules import LITERT, MNN, ONNX
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 v1 = tf.compat.v1
 TARGETS = {"onnx": ONNX, "litert": LITERT, "mnn": MNN}

@@ -18,7 +18,7 @@ from graphquant_core.runtime import LayerExecution
 from graphquant_export.report import render_page, write_report
 from graphquant_export.report.histogram import Counting
 from graphquant_export.targets.ascend import export_ascend
-from graphquant_export.verify import verify
+from graphquant_export.verification import verify
 
 HOSTILE = '<script>alert("x")</script>&lt;\'"\x00'
 VOID = {"meta", "wbr"}

@@ -18,7 +18,7 @@ from graphquant_core.hookspecs import hookimpl
 from graphquant_core.record import Record
 from graphquant_core.registry import build_registry, load_registry
 from graphquant_export.targets.ascend import export_ascend
-from graphquant_export.verify import open_artifact, verify
+from graphquant_export.verification import open_artifact, verify
 
 LAYERS = [
     "conv/Conv2D",

@@ -17,7 +17,7 @@ from graphquant_core.registry import load_registry
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.report import write_report
 from graphquant_export.targets.mnn.compress_params import LayerParams
-from graphquant_export.verify import open_artifact, verify
+from graphquant_export.verification import open_artifact, verify
 
 TARGETS = ["ascend", "onnx", "litert", "mnn"]
 WHEELS = {"onnx": "onnxruntime", "litert": "ai_edge_litert", "mnn": "MNN"}
@@ -260,3 +260,27 @@ def test_a_dilated_convolution_is_compared_as_the_image_that_it_returns(target, 
     assert len(found.layers) == 2
     assert max(layer.own.mean for layer in found.layers) < 0.5
     assert found.outputs[0].simulation.mean < 1
+
+
+@pytest.mark.parametrize("target", ["ascend", "litert"])
+def test_a_layer_inside_of_a_function_is_listed_as_float(target, tmp_path):
+    """It is a skip of the plan, under the name of the function, and no op of the graph."""
+    random = np.random.default_rng(0)
+    inner, outer = (random.normal(size=(1, 1, 4, 4)).astype(np.float32) for _ in range(2))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 6, 6, 4], tf.float32)], autograph=False)
+    def body(x):
+        return tf.nn.relu(tf.nn.conv2d(x, inner, 1, "SAME"))
+
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 6, 6, 4], "x")
+        y = tf.nn.relu(tf.nn.conv2d(x, outer, 1, "SAME", name="c1"))
+        tf.identity(tf.nn.conv2d(body(y), outer, 1, "SAME", name="c2"), name="y")
+    model, feeds = graph.as_graph_def(), {"x": random.normal(size=(8, 6, 6, 4)).astype(np.float32)}
+    record = quantize_post_training(model, ["y"], feeds, target=target)
+    artifact = load_registry().exporter(target).export(model, ["y"], record, tmp_path / "m")
+    found = verify(artifact, feeds, layers=True)
+    assert found.ok(), found.problems()
+    (inside,) = (row for row in found.executions if "/" in row.layer)
+    assert inside.execution == "float"
+    assert "inside the function" in inside.reason

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
-from graphquant_export.verify.truths import GraphRunner
+from graphquant_export.verification.truths import GraphRunner
 
 
 def test_what_tensorflow_fails_on_is_told_in_one_line() -> None:

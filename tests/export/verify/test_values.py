@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.runtime import LayerExecution
-from graphquant_export.verify import (
+from graphquant_export.verification import (
     LAYER_HEADER,
     SUMMARY_HEADER,
     Accuracy,
@@ -25,7 +25,7 @@ from graphquant_export.verify import (
     OutputCheck,
     Verification,
 )
-from graphquant_export.verify.comparison import Comparing
+from graphquant_export.verification.comparison import Comparing
 
 VALUES = st.floats(-100, 100, width=32)
 PAIRS = st.integers(1, 6).flatmap(
@@ -102,7 +102,7 @@ def test_reading_and_showing_a_verification_starts_no_tensorflow():
     program = (
         "import sys\n"
         "from graphquant_export.report import render_page\n"
-        "from graphquant_export.verify import Verification\n"
+        "from graphquant_export.verification import Verification\n"
         "Verification.from_json(sys.stdin.read()).summary()\n"
         "print('tensorflow' in sys.modules)"
     )

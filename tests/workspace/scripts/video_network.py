@@ -15,7 +15,8 @@ from graphquant_core.graph import plan_graph
 from graphquant_core.graph.frozen import load_graph_def
 from graphquant_core.record import read_record
 from graphquant_export.integer_reference import integer_reference
-from graphquant_export.verify import open_artifact, verify
+from graphquant_export.testing import check_exporter
+from graphquant_export.verification import open_artifact, verify
 
 CHANNELS = (6, 8)
 
@@ -121,6 +122,11 @@ def main() -> None:
     np.savez("model.npz", **(arrays | {broken: arrays[broken] // 2}))
     opened = open_artifact("npz", "model", frozen, ["logits"], record)
     changed = verify(opened, {"video": data}, layers=True).first_divergence()
+    folder = Path("checked")
+    folder.mkdir()
+    exporter = load_registry().exporter("npz")
+    checked = check_exporter(exporter, frozen, ["logits"], record, {"video": data}, folder)
+    stored = np.load(folder / "second.npz")
     largest = [np.abs(arrays[name]).max() for name in arrays if name.endswith("weight_codes")]
     report = {
         "plan": [[layer.name, layer.op_type, layer.output_channels] for layer in plan.layers],
@@ -133,6 +139,8 @@ def main() -> None:
         "npz_problems": list(whole.problems()),
         "npz_layers": {layer.layer: layer.execution for layer in whole.layers},
         "npz_changed": None if changed is None else changed.layer,
+        "npz_own": [layer.own.mean for layer in checked.layers],
+        "npz_values": [name for name in stored if name.endswith("/zero_point")],
         "largest_codes": [int(value) for value in largest],
     }
     print(json.dumps(report))

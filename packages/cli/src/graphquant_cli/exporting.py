@@ -15,9 +15,9 @@ from graphquant_core.registry import load_registry
 if TYPE_CHECKING:
     from graphquant_core.export_options import OptionValue
     from graphquant_core.exporter import Artifact
-    from graphquant_export.inputs import LoadedModel
 
-_SAMPLES_FOR_RANGES = 64
+RECORD = "_record.txt"
+"""What the name of a record ends in that is written beside the files of an export."""
 
 
 def check_inputs_are_kept(
@@ -64,34 +64,6 @@ def read_options(target: str, given: Sequence[str] | None) -> dict[str, OptionVa
     return parse_options(target, known, given or [])
 
 
-def export_to(
-    target: str,
-    model: LoadedModel,
-    record: Any,
-    save_path: Path,
-    samples: Mapping[str, Any] | None = None,
-    options: Mapping[str, OptionValue] | None = None,
-) -> Artifact:
-    """What the exporter called `target` makes of `model` and `record`.
-
-    Args:
-        target: Name of the exporter.
-        model: The model.
-        record: The factors of its layers.
-        save_path: Start of the names of the files.
-        samples: Samples for its inputs; the first 64 are run for the ranges of results.
-        options: Keywords of the exporter's own.
-    """
-    exporter = load_registry().exporter(target)
-    keywords: dict[str, Any] = dict(options or {})
-    if samples is not None:
-        keywords["calibration"] = _first(samples)
-    artifact: Artifact = exporter.export(
-        model.graph_def, list(model.outputs), record, save_path, **keywords
-    )
-    return artifact
-
-
 def print_artifact(
     artifact: Artifact,
     as_json: bool,
@@ -105,11 +77,3 @@ def print_artifact(
         return
     for path in paths:
         typer.echo(f"wrote {path}")
-
-
-def _first(samples: Mapping[str, Any]) -> dict[str, Any]:
-    count = max((len(value) for value in samples.values() if value.ndim), default=0)
-    return {
-        name: value[:_SAMPLES_FOR_RANGES] if value.ndim and len(value) == count else value
-        for name, value in samples.items()
-    }

@@ -10,7 +10,7 @@ from graphquant_cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import ExportSource
-    from graphquant_export.verify import Limits, Verification
+    from graphquant_export.verification import Limits, Verification
 
 
 def verify_files(
@@ -26,7 +26,7 @@ def verify_files(
 ) -> Verification:
     """The artifact that was exported to `save_path`, beside the `source` that it was made of."""
     from graphquant_export.inputs import load_samples
-    from graphquant_export.verify import open_artifact, verify
+    from graphquant_export.verification import open_artifact, verify
 
     classes = None
     if labels is not None:

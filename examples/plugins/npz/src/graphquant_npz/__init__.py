@@ -19,6 +19,7 @@ from graphquant_core.files import write_whole
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from graphquant_core.target_rules import TargetRules
     from graphquant_npz.runtime import NpzRuntime
 
 
@@ -32,9 +33,19 @@ class NpzArtifact:
 
 
 class NpzExporter:
-    """``<layer>/scale_d``, ``offset_d``, ``weight_codes``, ``weight_scale``, ``bias_codes``."""
+    """``<layer>/scale_d``, ``offset_d``, ``weight_codes``, ``weight_scale``, ``bias_codes``.
+
+    The results of convolutions are rounded, too: ``<value>/scale`` and ``zero_point``.
+    """
 
     name = "npz"
+
+    @property
+    def rules(self) -> TargetRules:
+        """What the engine rounds besides the inputs of layers."""
+        from graphquant_core.target_rules import TargetRules
+
+        return TargetRules(results=frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative"}))
 
     def export(
         self,
@@ -45,18 +56,22 @@ class NpzExporter:
         *,
         calibration: Mapping[str, npt.ArrayLike] | None = None,
     ) -> NpzArtifact:
-        from graphquant_export import simulate
+        from graphquant_export import simulate, simulate_target
 
         simulated = simulate(model, outputs, record)
+        target = simulate_target(simulated, record, self.rules, calibration)
         arrays: dict[str, Any] = {
             f"{layer.name}/{name}": np.asarray(getattr(layer, name))
             for layer in simulated.layers
             for name in ("scale_d", "offset_d", "weight_codes", "weight_scale", "bias_codes")
             if getattr(layer, name) is not None
         }
+        for value in target.values:
+            arrays[f"{value.name}/scale"] = np.float32(value.grid.scale)
+            arrays[f"{value.name}/zero_point"] = np.int8(value.grid.zero_point)
         content = io.BytesIO()
         np.savez(content, **arrays)
-        artifact = self.open(save_path, ExportSource(model, simulated.outputs, record))
+        artifact = self.open(save_path, ExportSource(model, simulated.outputs, target.record))
         write_whole(artifact.paths[0], content.getvalue())
         return artifact
 

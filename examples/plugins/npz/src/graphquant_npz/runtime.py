@@ -11,8 +11,8 @@ from graphquant_core.channels import per_channel_shape
 from graphquant_core.graph import plan_graph
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.runtime import Array, LayerExecution, LayerOutput
-from graphquant_export import simulate
-from graphquant_npz import NpzArtifact
+from graphquant_export import simulate, simulate_target
+from graphquant_npz import NpzArtifact, NpzExporter
 
 
 class NpzRuntime:
@@ -24,7 +24,13 @@ class NpzRuntime:
         self._simulated = simulate(source.model, source.outputs, source.record)
         with np.load(artifact.paths[0]) as file:
             self._arrays = dict(file)
-        nodes = {node.name: node for node in self._simulated.graph_def.node}
+        target = simulate_target(self._simulated, source.record, NpzExporter().rules)
+        nodes = {node.name: node for node in target.graph_def.node}
+        for value in target.values:
+            scale = self._arrays[f"{value.name}/scale"]
+            zero_point = self._arrays[f"{value.name}/zero_point"].astype(np.float32)
+            nodes[value.name].attr["min"].f = scale * (-128 - zero_point)
+            nodes[value.name].attr["max"].f = scale * (127 - zero_point)
         for layer in self._simulated.layers:
             scale_d = self._arrays[f"{layer.name}/scale_d"].astype(np.float32)
             offset_d = self._arrays[f"{layer.name}/offset_d"]
@@ -40,7 +46,7 @@ class NpzRuntime:
                 bias = self._arrays[f"{layer.name}/bias_codes"] * (scale_d * scale)
                 tensor = tf.make_tensor_proto(bias.astype(np.float32))
                 nodes[layer.bias].attr["value"].tensor.CopyFrom(tensor)
-        self._session = tf.compat.v1.Session(graph=import_frozen(self._simulated.graph_def))
+        self._session = tf.compat.v1.Session(graph=import_frozen(target.graph_def))
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         fed = {f"{name}:0": value for name, value in feeds.items()}
@@ -48,7 +54,7 @@ class NpzRuntime:
         return dict(zip(outputs, values, strict=True))
 
     def output_step(self, output: str) -> float | None:
-        return None  # nothing is quantised behind the last layer
+        return None  # outputs are floats
 
     def layer_outputs(self, feeds: Mapping[str, Array]) -> dict[str, LayerOutput]:
         results = {layer.name: layer.result for layer in self._simulated.layers}

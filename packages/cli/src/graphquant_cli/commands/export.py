@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from graphquant_cli.exporting import (
+    RECORD,
     check_inputs_are_kept,
-    export_to,
     print_artifact,
     read_options,
 )
@@ -46,22 +47,35 @@ def export(
     """Export a model and its record to a target.
 
     The model is the frozen graph that was trained, with its fake quantisers, or a float one. The
-    samples give the ranges that the record doesn't hold, for targets that want them. For weights
+    samples give the ranges that the record doesn't hold, for targets that want them; with them, the
+    record is also written to PREFIX_record.txt. For weights
     alone, the model and the record are a .pb with its weights on their grids and the .json or .bin
     that says which.
     """
-    check_inputs_are_kept({"model": model, "record": record}, target, save_path)
-    options = read_options(target, option)
+    inputs = {"model": model, "record": record}
+    if calibration is not None:
+        inputs["calibration samples"] = calibration
+    check_inputs_are_kept(inputs, target, save_path, (RECORD,) if calibration else ())
+    options: dict[str, Any] = dict(read_options(target, option))
     factors = read_factors(record)
     if calibration is not None and isinstance(factors, tuple):
         raise ConfigError(
             f"--calibration ({calibration}) gives ranges of activations, and --record ({record}) "
             "says how weights alone are quantised: leave it out"
         )
-    from graphquant_export.inputs import load_model, load_samples
+    from graphquant_export import export as export_files
+    from graphquant_export import load_model, load_samples, write_record
 
     loaded = load_model(model, output, signature)
     samples: dict[str, Any] | None = None
     if calibration is not None:
         samples = load_samples(calibration, loaded.inputs)
-    print_artifact(export_to(target, loaded, factors, save_path, samples, options), as_json)
+    artifact = export_files(loaded, factors, target, save_path, samples=samples, **options)
+    completed = artifact.source.record
+    if samples is None or completed == factors:
+        print_artifact(artifact, as_json)
+        return
+    # With the ranges that the samples gave, so that `verify` knows them, too.
+    path = Path(f"{save_path}{RECORD}")
+    write_record(path, completed)
+    print_artifact(artifact, as_json, {"record": str(path)}, (path,))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphquant_cli.exporting import (
+    RECORD,
     check_inputs_are_kept,
-    export_to,
     print_artifact,
     read_options,
 )
@@ -32,7 +32,6 @@ from graphquant_cli.progress import progress_bar
 from graphquant_core.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from graphquant_core.export_options import OptionValue
     from graphquant_core.plan import Plan
     from graphquant_export.inputs import LoadedModel
 
@@ -98,10 +97,13 @@ def quantize(
     is also written to PREFIX.pb, and how they are quantised to PREFIX.json, for `verify`.
     """
     _check_options(weight_only, calibration, bits, asymmetric, layer_bits, block_size)
-    keywords = read_options(target, option)
-    beside = (".pb", ".json") if weight_only else ()
-    check_inputs_are_kept({"model": model}, target, save_path, beside)
-    from graphquant_export.inputs import load_model
+    keywords: dict[str, Any] = dict(read_options(target, option))
+    beside = (".pb", ".json") if weight_only else (RECORD,)
+    inputs = {"model": model}
+    if calibration is not None:
+        inputs["calibration samples"] = calibration
+    check_inputs_are_kept(inputs, target, save_path, beside)
+    from graphquant_export import load_model
 
     by_layer = _layer_bits(layer_bits or [])
     loaded = load_model(model, output, signature)
@@ -127,24 +129,22 @@ def _quantize_all(
     save_path: Path,
     calibration: Path,
     options: dict[str, Any],
-    keywords: dict[str, OptionValue],
+    keywords: dict[str, Any],
     as_json: bool,
 ) -> None:
     from graphquant_core.files import check_writable
-    from graphquant_core.record import write_record
-    from graphquant_export.inputs import load_samples
-    from graphquant_export.post_training import quantize_post_training, range_estimator
+    from graphquant_export import export, load_samples, write_record
+    from graphquant_export import quantize as find_record
+    from graphquant_export.post_training import range_estimator
 
     range_estimator(options["activation"])
-    record_path = Path(f"{save_path}_record.txt")
+    record_path = Path(f"{save_path}{RECORD}")
     check_writable(record_path, "save_path")
     samples = load_samples(calibration, model.inputs)
     with progress_bar("calibrating") as progress:
-        record = quantize_post_training(
-            model.graph_def, model.outputs, samples, progress=progress, **options
-        )
-    artifact = export_to(target, model, record, save_path, samples, keywords)
-    write_record(record_path, record)
+        record = find_record(model, samples, target, progress=progress, **options)
+    artifact = export(model, record, target, save_path, samples=samples, **keywords)
+    write_record(record_path, artifact.source.record)
     if not as_json:
         typer.echo(f"{len(record)} layers are quantised; wrote {record_path}")
     print_artifact(artifact, as_json, {"record": str(record_path), "layers": list(record)})
@@ -155,15 +155,17 @@ def _quantize_weights(
     target: str,
     save_path: Path,
     options: dict[str, Any],
-    keywords: dict[str, OptionValue],
+    keywords: dict[str, Any],
     as_json: bool,
 ) -> None:
     import attrs
 
+    from graphquant_export import export
+
     wq = need("graphquant_wq", "quantize --weight-only")
     found = wq.quantize_frozen_weights(model.graph_def, model.outputs, **options)
     on_grid = attrs.evolve(model, graph_def=found.graph_def)
-    artifact = export_to(target, on_grid, found.params, save_path, options=keywords)
+    artifact = export(on_grid, found.params, target, save_path, **keywords)
     if not as_json:
         ops = "op is" if len(found.params) == 1 else "ops are"
         typer.echo(f"the weights of {len(found.params)} {ops} quantised{_float_rest(found.plan)}")

@@ -66,7 +66,7 @@ def report(
     loaded = load_model(model, output, signature)
     from graphquant_core.exporter import ExportSource
     from graphquant_export.report import write_report
-    from graphquant_export.verify import Limits
+    from graphquant_export.verification import Limits
 
     source = ExportSource(loaded.graph_def, loaded.outputs, factors)
     feeds = load_samples(samples, loaded.inputs, "samples")

@@ -25,7 +25,7 @@ from graphquant_cli.output import print_error, print_json, print_table
 from graphquant_cli.verifying import verify_files
 
 if TYPE_CHECKING:
-    from graphquant_export.verify import Verification
+    from graphquant_export.verification import Verification
 
 EPILOG = examples(
     "verify frozen.pb --record record.txt --target onnx --save-path out/model "
@@ -76,7 +76,7 @@ def verify(
     factors = read_factors(record)
     loaded = load_model(model, output, signature)
     from graphquant_core.exporter import ExportSource
-    from graphquant_export.verify import Limits
+    from graphquant_export.verification import Limits
 
     found = verify_files(
         ExportSource(loaded.graph_def, loaded.outputs, factors),
@@ -97,7 +97,7 @@ def verify(
 
 
 def _print_verification(found: Verification) -> None:
-    from graphquant_export.verify import LAYER_HEADER, SUMMARY_HEADER
+    from graphquant_export.verification import LAYER_HEADER, SUMMARY_HEADER
 
     if found.layers:
         print_table(LAYER_HEADER, found.layer_rows())

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from graphquant_core.graph.rewire import CALL, mark
+
 
 def call(
     function: tf.types.experimental.ConcreteFunction,
@@ -31,6 +33,7 @@ def call(
         results: list[tf.Tensor] = tf.raw_ops.PartitionedCall(
             args=list(arguments), Tout=types, f=function, name=name
         )
+    mark(results[0].op, CALL)
     for result, output in zip(results, function.outputs, strict=True):
         result.set_shape(output.shape)
     return results

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from graphquant_core.graph.rewire import CALL, role_of
 from graphquant_core.graph.view import GraphView
 from graphquant_core.layer import Skip
 
 
 def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> Iterator[Skip]:
     """A skip for every op of a candidate type in a function that `view`'s graph calls.
+
+    What fake quantisers call computes ranges, and is none of the user's.
 
     Args:
         view: View of the graph.
@@ -21,7 +24,11 @@ def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> 
     for op in view.operations:
         if op.type not in calling:
             calling[op.type] = _may_call(op)
-    callers = {op: functions_called_by(op.node_def) for op in view.operations if calling[op.type]}
+    callers = {
+        op: functions_called_by(op.node_def)
+        for op in view.operations
+        if calling[op.type] and role_of(op) != CALL
+    }
     if not callers:
         return
     library = {

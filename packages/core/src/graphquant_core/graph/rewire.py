@@ -13,6 +13,7 @@ from types import TracebackType
 
 import tensorflow as tf
 
+from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.control_flow import control_flow_context
 from graphquant_core.graph.guards import check_rewritable
 from graphquant_core.graph.view import VARIABLE_TYPES, GraphView
@@ -27,7 +28,10 @@ WEIGHT_INPUT = "weight_input"
 WEIGHT_OUTPUT = "weight_output"
 BYPASSED_ATTRIBUTE = "_graphquant_bypassed"
 VALUE_INPUT = "value_input"
+CALL = "call"
 VALUE_OUTPUT = "value_output"
+OUTPUT_ROLES = (ACTIVATION_OUTPUT, WEIGHT_OUTPUT, VALUE_OUTPUT)
+"""Roles of ops that return what was fake-quantised."""
 
 
 class Rewrite:
@@ -164,7 +168,7 @@ def marked_input(output: tf.Tensor, role: str) -> tf.Tensor:
         role: `ACTIVATION_INPUT` or `WEIGHT_INPUT`.
 
     Raises:
-        ValueError: No op marked `role` stands behind `output`.
+        ModelFileError: No op marked `role` stands between `output` and what is quantised before.
     """
     seen = {output.op}
     waiting = [output.op]
@@ -172,8 +176,19 @@ def marked_input(output: tf.Tensor, role: str) -> tf.Tensor:
         op = waiting.pop(0)
         if role_of(op) == role:
             return op.inputs[0]
+        if op is not output.op and role_of(op) in OUTPUT_ROLES:
+            continue
         for tensor in op.inputs:
             if tensor.op not in seen:
                 seen.add(tensor.op)
                 waiting.append(tensor.op)
-    raise ValueError(f'no op marked {role} stands behind "{output.name}"')
+    raise ModelFileError(no_beginning(output.op.name))
+
+
+def no_beginning(name: str) -> str:
+    """What is wrong with a fake quantiser whose result is `name` and whose entry is gone."""
+    return (
+        f'"{name}" is the result of a fake quantiser whose first op is gone: '
+        "tf.compat.v1.graph_util.remove_training_nodes and tools like it take Identity ops out; "
+        "give the frozen graph as convert_variables_to_constants returned it"
+    )

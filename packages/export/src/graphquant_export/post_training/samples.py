@@ -31,8 +31,9 @@ def sample_values(
 ) -> dict[str, Float32Array]:
     """Values that each of `tensors` has on `calibration`, with the smallest and the largest.
 
-    All of them when they are few, else a random choice, the same in every run. Only these leave
-    the session, so that memory stays that of an inference.
+    All of them when they are few, else a random choice, the same in every run, and both ends once:
+    ends of every batch would make rare values frequent. Only these leave the session, so that
+    memory stays that of an inference.
 
     Args:
         graph: The frozen graph; ops are added to it.
@@ -53,6 +54,7 @@ def sample_values(
         chosen = [_choose(graph.get_tensor_by_name(name), places) for name in tensors]
     random = np.random.default_rng(0)
     found: dict[str, list[Float32Array]] = {name: [] for name in tensors}
+    ends: dict[str, list[Float32Array]] = {name: [] for name in tensors}
     done = 0
     with cpu_session(graph) as session:
         for batch in batches:
@@ -65,31 +67,44 @@ def sample_values(
                     "calibration: TensorFlow cannot run the model on "
                     f"{_described(batch.by_op())}: {brief(error)}"
                 ) from error
-            for name, value in zip(tensors, values, strict=True):
-                _check_finite(name, value)
+            for name, (value, both) in zip(tensors, values, strict=True):
+                _check_finite(name, both)
                 found[name].append(value)
+                ends[name].append(both)
             done += batch.size
             if progress is not None:
                 progress(done, total)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: _with_ends(parts, ends[name]) for name, parts in found.items()}
+
+
+def _with_ends(parts: Sequence[Float32Array], ends: Sequence[Float32Array]) -> Float32Array:
+    """All values, and the smallest and the largest unless they are among them."""
+    values, both = np.concatenate(parts), np.concatenate(ends)
+    extremes = np.array([both.min(), both.max()], np.float32) if both.size else both
+    missing = [end for end in extremes if end not in (values.min(), values.max())]
+    return np.append(values, np.array(missing, np.float32))
 
 
 def _described(values: Mapping[str, npt.NDArray[Any]]) -> str:
     return ", ".join(f'"{name}" {list(value.shape)}' for name, value in values.items())
 
 
-def _choose(tensor: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """All values of `tensor` when `places` has room for them; else those there, and the ends."""
+def _choose(tensor: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(all values of `tensor` when `places` has room for them, else those there; both ends)."""
     flat = tf.reshape(tensor, [-1])
     size = tf.size(flat, tf.int64)
 
     def some() -> tf.Tensor:
         last = tf.cast(size, tf.float64) - 1
         index = tf.cast(tf.round(tf.cast(places, tf.float64) * last), tf.int64)
-        ends = tf.stack([tf.reduce_min(flat), tf.reduce_max(flat)])
-        return tf.concat([tf.gather(flat, index), ends], 0)
+        return tf.gather(flat, index)
 
-    return tf.cond(size <= tf.size(places, tf.int64), lambda: tf.identity(flat), some)
+    def extremes() -> tf.Tensor:
+        return tf.stack([tf.reduce_min(flat), tf.reduce_max(flat)])
+
+    few = size <= tf.size(places, tf.int64)
+    chosen = tf.cond(few, lambda: tf.identity(flat), some)
+    return chosen, tf.cond(size > 0, extremes, lambda: tf.identity(flat))
 
 
 def _check_finite(name: str, values: Float32Array) -> None:

@@ -22,6 +22,7 @@ from graphquant_core.graph.frozen import (
     tensor_name,
     without_value_quantizers,
 )
+from graphquant_core.graph.frozen.marks import check_marks
 from graphquant_core.record import LayerFactors, Record
 from graphquant_export.quantized.find_layers import LayerPlace, check_not_exported, find_layers
 from graphquant_export.quantized.groups import Group, find_groups
@@ -108,6 +109,7 @@ def _is_no_array(attribute: attrs.Attribute[object], value: object) -> bool:  # 
 def _build(
     model: tf.compat.v1.GraphDef, outputs: tuple[str, ...], record: Record
 ) -> QuantizedModel:
+    check_marks(model)
     pruned = GraphDefEditor(without_value_quantizers(model)).graph_def(outputs)
     graph = import_frozen(pruned)
     view = GraphView(graph)

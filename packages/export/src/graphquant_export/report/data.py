@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from graphquant_core.layer import Layer, Skip
-from graphquant_export.verify import Verification
+from graphquant_export.verification import Verification
 
 if TYPE_CHECKING:
     from graphquant_export.report.facts import LayerFacts, ModelFacts

@@ -23,8 +23,8 @@ from graphquant_export.report.float_graph import FloatGraph, float_graph
 from graphquant_export.report.histogram import Counting, Histogram
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.quantized_layers import checked_params, quantized_layers
-from graphquant_export.verify.comparison import Comparing
-from graphquant_export.verify.truths import GraphRunner
+from graphquant_export.verification.comparison import Comparing
+from graphquant_export.verification.truths import GraphRunner
 
 Array = npt.NDArray[Any]
 

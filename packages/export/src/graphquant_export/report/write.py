@@ -14,7 +14,7 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import check_writable, write_together
 from graphquant_export.report.data import report_data
 from graphquant_export.report.page import render_page
-from graphquant_export.verify import Verification
+from graphquant_export.verification import Verification
 
 
 def write_report(

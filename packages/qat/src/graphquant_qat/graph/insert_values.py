@@ -73,8 +73,7 @@ class ValueInsertion:
                 self._placed[value.name] = quantizers[value.quantizer]
                 continue
             built, options = quantizer(value.name)
-            key = shared_name(value.name.replace(":", "_"))
-            request = QuantizerRequest(key, INT8, options=options)
+            request = QuantizerRequest(_key(value.name), INT8, options=options)
             self._placed[value.name] = self._placer.value(value.tensor, built, request)
 
     def connect(self, carried: Carry) -> dict[str, QuantizedValue]:
@@ -139,6 +138,12 @@ class ValueInsertion:
             for port, tensor in enumerate(op.inputs):
                 if tensor is value.tensor:
                     self._rewrite.redirect(op, port, carried(op, rounded))
+
+
+def _key(name: str) -> str:
+    """What both graphs call the quantiser of a value: ``add/value`` for ``add:0``."""
+    op, _, index = shared_name(name).rpartition(":")
+    return f"{op}/value{'' if index == '0' else index}"
 
 
 def _constants(grid: ValueGrid) -> tuple[tf.Tensor, tf.Tensor]:

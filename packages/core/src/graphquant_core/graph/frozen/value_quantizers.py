@@ -11,6 +11,7 @@ from graphquant_core.graph.rewire import (
     ROLE_ATTRIBUTE,
     VALUE_INPUT,
     VALUE_OUTPUT,
+    no_beginning,
 )
 
 
@@ -49,7 +50,7 @@ def _quantized(editor: GraphDefEditor, name: str) -> str:
             if source not in seen:
                 seen.add(source)
                 waiting.append(source)
-    raise ModelFileError(f'"{name}" is the result of a fake quantiser that has no beginning')
+    raise ModelFileError(no_beginning(name))
 
 
 def _role(node: tf.compat.v1.NodeDef) -> str:

@@ -46,6 +46,7 @@ class LiteRtRuntime:
         source = artifact.source
         pruned = GraphDefEditor(source.model).graph_def(source.outputs)
         self._view = GraphView(import_frozen(pruned))
+        self._ops = {op.name: op for op in self._view.operations}
         self._plan = plan_graph(self._view.graph, view=self._view)
         self._defaults = default_feeds(self._view.graph)
         self._channels_first = {
@@ -118,7 +119,9 @@ class LiteRtRuntime:
         )
 
     def _results(self, layer: str) -> tuple[str, ...]:
-        takers = self._view.consumers(self._view.graph.get_operation_by_name(layer).outputs[0])
+        op = self._ops.get(layer)
+        # A skip inside of a function body is called after both, and is no op of the graph.
+        takers = [] if op is None else self._view.consumers(op.outputs[0])
         return (layer, *(op.name for op, _ in takers if op.type in _ACTIVATIONS))
 
     def _inputs(self, feeds: Mapping[str, Array]) -> dict[int, Array]:

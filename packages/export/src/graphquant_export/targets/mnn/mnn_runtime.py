@@ -111,7 +111,9 @@ class MnnRuntime:
         rows += [self._execution(layer) for layer in quantized.values()]
         order = {op.name: index for index, op in enumerate(self._view.operations)}
         nodes = {layer.name: layer.node for layer in self._layers}
-        return tuple(sorted(rows, key=lambda row: order[nodes.get(row.layer, row.layer)]))
+        # A skip inside of a function body is no op of the graph, and comes last.
+        last = len(order)
+        return tuple(sorted(rows, key=lambda row: order.get(nodes.get(row.layer, row.layer), last)))
 
     def _execution(self, layer: RuntimeLayer) -> LayerExecution:
         op_type = self._op(layer.node).type

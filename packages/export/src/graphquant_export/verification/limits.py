@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from graphquant_export.verify.comparison import Comparison
+from graphquant_export.verification.comparison import Comparison
 
 
 @attrs.frozen

@@ -14,12 +14,12 @@ from graphquant_core.exporter import Artifact
 from graphquant_core.registry import Registry
 from graphquant_core.runtime import Runtime
 from graphquant_export.inputs.batches import Batch, make_batches
-from graphquant_export.verify.artifacts import artifact_files, runnable_exporter, target_rules
-from graphquant_export.verify.layer_checks import LayersComparing
-from graphquant_export.verify.limits import Limits
-from graphquant_export.verify.output_checks import OutputComparing, checked_labels
-from graphquant_export.verify.truths import Truths, find_truths
-from graphquant_export.verify.verification import Verification
+from graphquant_export.verification.artifacts import artifact_files, runnable_exporter, target_rules
+from graphquant_export.verification.layer_checks import LayersComparing
+from graphquant_export.verification.limits import Limits
+from graphquant_export.verification.output_checks import OutputComparing, checked_labels
+from graphquant_export.verification.truths import Truths, find_truths
+from graphquant_export.verification.verification import Verification
 
 logger = logging.getLogger(__name__)
 

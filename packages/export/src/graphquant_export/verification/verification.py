@@ -10,8 +10,8 @@ import attrs
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.runtime import LayerExecution
-from graphquant_export.verify.comparison import Comparison
-from graphquant_export.verify.limits import Limits
+from graphquant_export.verification.comparison import Comparison
+from graphquant_export.verification.limits import Limits
 
 SUMMARY_HEADER = (
     "output", "compared with", "same top-1", "mean difference", "largest", "step", "SQNR",

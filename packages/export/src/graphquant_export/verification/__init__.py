@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphquant_core.lazy_names import lazy_names
-from graphquant_export.verify.comparison import Comparison
-from graphquant_export.verify.limits import Limits
-from graphquant_export.verify.verification import (
+from graphquant_export.verification.comparison import Comparison
+from graphquant_export.verification.limits import Limits
+from graphquant_export.verification.verification import (
     LAYER_HEADER,
     SUMMARY_HEADER,
     Accuracy,
@@ -21,8 +21,8 @@ from graphquant_export.verify.verification import (
 )
 
 if TYPE_CHECKING:
-    from graphquant_export.verify.artifacts import open_artifact
-    from graphquant_export.verify.verifier import verify
+    from graphquant_export.verification.artifacts import open_artifact
+    from graphquant_export.verification.verifier import verify
 
 __all__ = [
     "LAYER_HEADER",

@@ -8,11 +8,11 @@ from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_export.inputs.batches import Batch
-from graphquant_export.verify.comparison import Comparing
-from graphquant_export.verify.cut_off import CutOff
-from graphquant_export.verify.own_inputs import OwnInputs
-from graphquant_export.verify.truths import Truths
-from graphquant_export.verify.verification import LayerCheck
+from graphquant_export.verification.comparison import Comparing
+from graphquant_export.verification.cut_off import CutOff
+from graphquant_export.verification.own_inputs import OwnInputs
+from graphquant_export.verification.truths import Truths
+from graphquant_export.verification.verification import LayerCheck
 
 
 class LayersComparing:

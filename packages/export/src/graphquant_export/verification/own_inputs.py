@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from graphquant_core.graph.frozen import GraphDefEditor
 from graphquant_core.graph.frozen.node_def import node_def
-from graphquant_export.verify.truths import GraphRunner
+from graphquant_export.verification.truths import GraphRunner
 
 Array = npt.NDArray[Any]
 
