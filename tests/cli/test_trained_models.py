@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import graphquant_qat as amct
+from graphquant_core.record import read_record
 
 v1 = tf.compat.v1
 
@@ -117,3 +118,29 @@ def _scores(path: Path) -> Any:
     with tf.Graph().as_default(), v1.Session() as session:
         tf.import_graph_def(v1.GraphDef.FromString(path.read_bytes()), name="")
         return session.run("scores:0", {"images:0": IMAGES})
+
+
+def test_a_completed_record_is_written_beside_the_export_and_over_none(
+    graphquant: Run, trained: Path, tmp_path: Path
+) -> None:
+    """With samples the record gets the ranges that it lacked; the record that was given stays."""
+    np.save(tmp_path / "x.npy", IMAGES)
+    given = tmp_path / "m_record.txt"
+    given.write_bytes((trained / "record.txt").read_bytes())
+
+    def export(prefix: str) -> object:
+        return graphquant(
+            "export", trained / "frozen.pb", "--record", given, "--target", "litert",
+            "--calibration", tmp_path / "x.npy", "--save-path", tmp_path / prefix,
+            "--output", "scores",
+        )  # fmt: skip
+
+    outcome = export("m")
+    assert outcome.exit_code != 0
+    assert "m_record.txt would be written over the record itself" in outcome.stderr
+    assert given.read_bytes() == (trained / "record.txt").read_bytes()
+    outcome = export("n")
+    assert outcome.exit_code == 0, outcome.stderr
+    completed = read_record(tmp_path / "n_record.txt")
+    assert completed.factors == read_record(given).factors
+    assert completed.value_grids
