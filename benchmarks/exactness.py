@@ -4,7 +4,9 @@ The frozen fake-quantised graph is run once as it is, and once each with Grapple
 process of its own, with oneDNN off: that is the noise floor. The deployed model runs in its own
 runtime. First every model is trained for Ascend and deployed on four targets from its record alone,
 where what training didn't round stays float; then it is trained for each target, from the same
-float network, with the same budget, and deployed in full integers. Logits are compared: a step is
+float network, with the same budget, and deployed in full integers; beside it stands what one had
+to do without: the model that was trained for Ascend, with ranges observed on training images.
+Logits are compared: a step is
 that of the deployed output where it is an integer, else 1/255 of the range of the logits.
 """
 
@@ -78,17 +80,22 @@ def measure_seed(train: Callable[..., TrainedModel], seed: int) -> Iterator[tupl
     yield ASCEND, ONEDNN, beside(trained, run_without_onednn(trained))
     for target in TARGETS:
         yield ASCEND, target, deploy(trained, target)
+    for target in TARGETS[1:]:
+        yield ASCEND, f"{target}, observed ranges", deploy(trained, target, observed=True)
     for target in TARGETS[1:] if train is not target_models.digits else ():
         trained = train(seed, target)
         yield target, target, deploy(trained, target)
 
 
-def deploy(trained: TrainedModel, target: str) -> Row:
-    """The figures of one model on one target, from its record alone."""
+def deploy(trained: TrainedModel, target: str, *, observed: bool = False) -> Row:
+    """The figures of one model on one target, from its record alone or with observed ranges."""
+    calibration = {"images": trained.calibration} if observed else None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         exporter = load_registry().exporter(target)
-        artifact = exporter.export(trained.frozen, [LOGITS], trained.record, path)
+        artifact = exporter.export(
+            trained.frozen, [LOGITS], trained.record, path, calibration=calibration
+        )
         feeds = {"images": trained.images}
         found = verify(artifact, feeds, labels=trained.labels, layers=True)
     (output,) = found.outputs
