@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# Whether TensorFlow's CPU has convolutions in NCHW depends on the processor unless it is told.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 from hypothesis import settings
 
 # No deadline: the first run of a TensorFlow graph takes seconds.

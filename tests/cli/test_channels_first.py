@@ -30,7 +30,7 @@ def _write_model(path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is on by default for x86 alone"
+    platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN has NCHW on x86 alone"
 )
 def test_a_model_that_tensorflow_runs_is_quantised_and_verified(tmp_path: Path) -> None:
     """Nothing that the command line sets takes kernels from TensorFlow, as oneDNN's for NCHW."""
@@ -45,15 +45,30 @@ def test_a_model_that_tensorflow_runs_is_quantised_and_verified(tmp_path: Path) 
         assert layer in verified
 
 
-def _graphquant(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
+def test_without_onednn_the_error_says_what_is_missing(tmp_path: Path) -> None:
+    """What the user's environment says counts, and the message is no kernel's name."""
+    _write_model(tmp_path / "m.pb")
+    np.save(tmp_path / "images.npy", np.zeros((8, 4, 8, 8), np.float32))
+    arguments = ["quantize", "m.pb", "--calibration", "images.npy", "--target", "ascend"]
+    done = _run(tmp_path, *arguments, "--save-path", "out", TF_ENABLE_ONEDNN_OPTS="0")
+    assert done.returncode != 0
+    assert "NCHW only with TF_ENABLE_ONEDNN_OPTS=1" in " ".join(done.stderr.split())
+
+
+def _run(folder: Path, *arguments: str, **set_to: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name[:3] != "TF_"}
+    return subprocess.run(
         [sys.executable, "-c", "from graphquant_cli.main import main; main()", *arguments],
         capture_output=True,
         text=True,
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
+        env={**inherited, **set_to},
         check=False,
     )
+
+
+def _graphquant(folder: Path, *arguments: str) -> str:
+    done = _run(folder, *arguments)
     assert done.returncode == 0, done.stderr
     assert "oneDNN" not in done.stderr  # its notice at the import of TensorFlow
     return done.stdout

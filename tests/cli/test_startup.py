@@ -100,8 +100,8 @@ def test_what_tensorflow_writes_at_its_import_is_shown_when_that_fails(
     """
     (tmp_path / "tensorflow.py").write_text(f"import os\nos.write(2, b'a notice')\n{code}\n")
     script = """
-from graphquant_cli.tensorflow_import import keep_start_up_quiet
-keep_start_up_quiet()
+from graphquant_cli.tensorflow_import import prepare_import
+prepare_import()
 try:
     import tensorflow
 except ImportError as error:

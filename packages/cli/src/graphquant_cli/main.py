@@ -15,7 +15,7 @@ from graphquant_cli.exit_codes import ERROR, EXPLANATION, UNEXPECTED
 from graphquant_cli.log_lines import printed_warnings
 from graphquant_cli.output import print_error
 from graphquant_cli.plugin_commands import add_plugin_commands
-from graphquant_cli.tensorflow_import import keep_start_up_quiet
+from graphquant_cli.tensorflow_import import prepare_import
 from graphquant_core.exceptions import GraphQuantError
 from graphquant_core.registry import Registry, load_registry
 
@@ -42,7 +42,7 @@ def build_app(registry: Registry) -> typer.Typer:
 
 def main() -> None:
     """Run `graphquant`; an error becomes one line on stderr and an exit code."""
-    keep_start_up_quiet()
+    prepare_import()
     try:
         with printed_warnings():
             build_app(load_registry())(prog_name="graphquant")

@@ -13,11 +13,15 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 
-def keep_start_up_quiet() -> None:
-    """Keeps the lines that TensorFlow writes while it is imported off the terminal."""
+def prepare_import() -> None:
+    """Keeps what TensorFlow writes at its import off the terminal, and lets it run NCHW models.
+
+    TensorFlow's CPU has convolutions and pooling in NCHW in oneDNN alone, which it leaves off on
+    processors without certain instructions (TensorFlow 2.16 to 2.21: those of AVX-512).
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" not in sys.modules:
-        sys.meta_path.insert(0, _QuietImport())
+        sys.meta_path.insert(0, _PreparedImport())
 
 
 def compute_alike_everywhere() -> None:
@@ -28,8 +32,8 @@ def compute_alike_everywhere() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
-class _QuietImport(MetaPathFinder):
-    """Imports TensorFlow itself without its notice about oneDNN, which no log level holds back."""
+class _PreparedImport(MetaPathFinder):
+    """Imports TensorFlow itself, without its notice of oneDNN, which no log level holds back."""
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         if fullname != "tensorflow":
@@ -40,6 +44,7 @@ class _QuietImport(MetaPathFinder):
             execute = spec.loader.exec_module
 
             def execute_quietly(module: ModuleType) -> None:
+                os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
                 with _held_back_stderr():
                     execute(module)
 
