@@ -67,8 +67,8 @@ def sample_values(
                     "calibration: TensorFlow cannot run the model on "
                     f"{_described(batch.by_op())}: {brief(error)}"
                 ) from error
-            for name, (value, both) in zip(tensors, values, strict=True):
-                _check_finite(name, both)
+            for name, (value, both, finite) in zip(tensors, values, strict=True):
+                _check_finite(name, finite)
                 found[name].append(value)
                 ends[name].append(both)
             done += batch.size
@@ -89,8 +89,12 @@ def _described(values: Mapping[str, npt.NDArray[Any]]) -> str:
     return ", ".join(f'"{name}" {list(value.shape)}' for name, value in values.items())
 
 
-def _choose(tensor: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(all values of `tensor` when `places` has room for them, else those there; both ends)."""
+def _choose(tensor: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(values of `tensor`, both ends, whether each one is finite).
+
+    All values when `places` has room for them, else those there. Which of NaN and a number is the
+    smaller one depends on the kernel, so that the ends don't say whether there is a NaN.
+    """
     flat = tf.reshape(tensor, [-1])
     size = tf.size(flat, tf.int64)
 
@@ -104,11 +108,12 @@ def _choose(tensor: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
     few = size <= tf.size(places, tf.int64)
     chosen = tf.cond(few, lambda: tf.identity(flat), some)
-    return chosen, tf.cond(size > 0, extremes, lambda: tf.identity(flat))
+    ends = tf.cond(size > 0, extremes, lambda: tf.identity(flat))
+    return chosen, ends, tf.reduce_all(tf.math.is_finite(flat))
 
 
-def _check_finite(name: str, values: Float32Array) -> None:
-    if not np.isfinite(values).all():
+def _check_finite(name: str, finite: np.bool_) -> None:
+    if not finite:
         raise NonFiniteError(
             f'the activation "{name}" is NaN or infinite on the calibration samples: look for '
             "samples that the model cannot take"
