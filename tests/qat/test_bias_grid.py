@@ -39,6 +39,17 @@ def layer(kind, x):
     if kind == "transposed":
         sizes = tf.stack([tf.shape(x)[0], 16, 16, CHANNELS])
         return tf.nn.conv2d_transpose(x, weight(2, 2, CHANNELS, 3), sizes, 2, name="layer")
+    if kind == "grouped":
+        done = []
+        for index, part in enumerate(tf.split(tf.concat([x, -x], 3), 2, 3)):
+            w = v1.get_variable(f"w{index}", initializer=vector(-1, 1, (3, 3, 3, CHANNELS // 2)))
+            b = v1.get_variable(f"b{index}", initializer=vector(-1, 1, CHANNELS // 2))
+            y = tf.nn.conv2d(part, w, 1, "SAME", name=f"part{index}")
+            done.append(tf.nn.bias_add(y, b))
+        return tf.concat(done, 3, name="layer")
+    if kind == "squeezed":
+        y = tf.nn.conv2d(x, weight(8, 8, 3, CHANNELS), 1, "VALID", name="layer")
+        return tf.squeeze(y, [1, 2])
     if kind == "nchw":
         x = tf.transpose(x, [0, 3, 1, 2])
         return tf.nn.conv2d(x, weight(3, 3, 3, CHANNELS), 1, "SAME", "NCHW", name="layer")
@@ -83,6 +94,18 @@ def norm(y, nchw):
     )[0]
 
 
+def older(op):
+    def norm(y, _):
+        gamma, beta, mean = (
+            v1.get_variable(n, initializer=vector(-1, 1)) for n in ("gamma", "beta", "mean")
+        )
+        variance = v1.get_variable("variance", initializer=vector(0.3, 3))
+        parameters = {"scale": gamma, "offset": beta, "mean": mean, "variance": variance}
+        return op(x=y, **parameters, epsilon=1e-3, is_training=False)[0]
+
+    return norm
+
+
 def unfused(y, nchw):
     mean, beta, gamma = (
         v1.get_variable(n, initializer=vector(-1, 1).reshape(shape(nchw))) for n in ("m", "b", "g")
@@ -96,6 +119,8 @@ TAILS = {
     "subtracted": [taken_off],
     "bias norm": [bias, norm],
     "norm": [norm],
+    "norm 1": [older(tf.raw_ops.FusedBatchNorm)],
+    "norm 2": [older(tf.raw_ops.FusedBatchNormV2)],
     "unfused": [unfused],
     "norm added": [norm, added],
     "added scaled": [added, scaled],
@@ -105,7 +130,7 @@ CASES = [
     *(("conv", tail) for tail in TAILS),
     *(
         (kind, tail)
-        for kind in ("nchw", "depthwise", "transposed", "matmul")
+        for kind in ("nchw", "depthwise", "transposed", "matmul", "grouped", "squeezed")
         for tail in ("bias", "bias norm scaled number")
     ),
 ]
@@ -143,13 +168,13 @@ def rewritten(kind, tail, tmp_path):
 def test_the_frozen_bias_is_the_deployed_one(deployed):
     """b / (scale_d * scale_w) of the frozen graph is the int32 code, to float32's rounding."""
     record, frozen = deployed
-    (layer,) = quantized_model(frozen, ["y"], record).layers
-    tensors = needed_tensors(layer.place)
-    graph = layer.op.graph
-    values = dict(zip([t.name for t in tensors], evaluate_constants(graph, tensors), strict=True))
-    fold = folds(layer.place.tail, values, CHANNELS)[-1]
-    steps = fold.bias / layer.integers.scale.astype(np.float64)
-    np.testing.assert_allclose(steps, layer.bias_codes, atol=1e-2)
+    for layer in quantized_model(frozen, ["y"], record).layers:
+        tensors, graph = needed_tensors(layer.place), layer.op.graph
+        found = evaluate_constants(graph, tensors)
+        values = dict(zip([t.name for t in tensors], found, strict=True))
+        fold = folds(layer.place.tail, values, len(layer.bias_codes))[-1]
+        steps = fold.bias / layer.integers.scale.astype(np.float64)
+        np.testing.assert_allclose(steps, layer.bias_codes, atol=1e-2)
 
 
 def test_the_fake_quantised_graph_computes_what_is_deployed(deployed):
@@ -181,6 +206,21 @@ def test_a_bias_is_trained_straight_through(tmp_path):
             by_bias, by_number = session.run(found, {x: x_value})
     np.testing.assert_allclose(by_bias, np.full(CHANNELS, 128.0))
     np.testing.assert_allclose(by_number, 128.0 * CHANNELS)
+
+
+def test_a_bias_is_rounded_once(tmp_path):
+    """Calling it again for the inference graph changes nothing."""
+    graph = tf.Graph()
+    with graph.as_default():
+        bias(layer("conv", v1.placeholder(tf.float32, [2, 8, 8, 3], "x")), False)
+        config, record_file = str(tmp_path / "c.json"), str(tmp_path / "r.txt")
+        amct.create_quant_retrain_config(config, graph)
+        amct.create_quant_retrain_model(graph, config, record_file)
+        (taken,) = [list(op.inputs) for op in graph.get_operations() if op.type == "BiasAdd"]
+        amct.create_quant_retrain_model(graph, config, record_file)
+        (again,) = [list(op.inputs) for op in graph.get_operations() if op.type == "BiasAdd"]
+    assert "_on_grid/" in taken[1].name
+    assert all(one is other for one, other in zip(taken, again, strict=True))
 
 
 def test_what_stands_before_a_batch_norm_in_training_mode_is_left_alone(tmp_path):

@@ -21,10 +21,12 @@ from graphquant_core.exceptions import (
 from graphquant_core.graph.frozen import load_graph_def
 from graphquant_core.record import Record, read_record
 from graphquant_core.registry import load_registry
+from graphquant_core.target_rules import TargetRules
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
 from graphquant_export.verification import verify
+from graphquant_qat import create_model
 
 v1 = tf.compat.v1
 TARGETS = ("litert", "onnx", "mnn")
@@ -244,9 +246,9 @@ def test_a_graph_is_rewritten_for_one_target(tmp_path):
     amct.create_quant_retrain_config(config_file, net.graph)
     amct.create_quant_retrain_model(net.graph, config_file, record_file, target="litert")
     before = {op: list(op.inputs) for op in net.graph.get_operations()}
-    amct.create_quant_retrain_model(net.graph, config_file, record_file, target="litert")
+    amct.create_quant_retrain_model(net.graph, config_file, record_file, target=["litert"])
     assert all(list(map(id, op.inputs)) == list(map(id, ins)) for op, ins in before.items())
-    with pytest.raises(GraphStateError, match="rewritten for 'litert' already"):
+    with pytest.raises(GraphStateError, match="rewritten for litert already"):
         amct.create_quant_retrain_model(net.graph, config_file, record_file, target="mnn")
 
 
@@ -260,6 +262,28 @@ def test_a_config_that_names_what_the_target_does_not_round_is_refused(tmp_path)
     with pytest.raises(UnknownNameError, match=r'rounds no value "jonied:0".*joined:0'):
         amct.create_quant_retrain_model(
             net.graph, str(path), str(tmp_path / "r.txt"), target="litert"
+        )
+
+
+def test_targets_that_contradict_each_other_are_refused(tmp_path, monkeypatch):
+    """The error names the targets and the type of op that they round differently."""
+
+    class Contrary:
+        """A target that rescales what LiteRT puts on a fixed grid."""
+
+        name = "contrary"
+        rules = TargetRules(rescaling=frozenset({"Sigmoid"}))
+
+    net = build(True)
+    config_file = str(tmp_path / "c.json")
+    amct.create_quant_retrain_config(config_file, net.graph)
+    registry = attrs.evolve(
+        load_registry(), exporters={**load_registry().exporters, "contrary": Contrary()}
+    )
+    monkeypatch.setattr(create_model, "load_registry", lambda: registry)
+    with pytest.raises(ConfigError, match=r"^target \(litert, contrary\) .*round Sigmoid differ"):
+        amct.create_quant_retrain_model(
+            net.graph, config_file, str(tmp_path / "r.txt"), target=["litert", "contrary"]
         )
 
 

@@ -18,6 +18,7 @@ from graphquant_core.graph.replica import current_replica, in_replica, shared_na
 from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_core.registry import load_registry
+from graphquant_export.quantized.named_rules import target_names
 from graphquant_qat.arguments import check_graph, exists
 from graphquant_qat.config.defaults import check_has_layers
 from graphquant_qat.config.json_form import read_config
@@ -29,7 +30,7 @@ from graphquant_qat.graph.trainable_plan import plan_training
 
 logger = logging.getLogger(__name__)
 
-_quantized: WeakKeyDictionary[tf.Graph, tuple[object, Quantized]] = WeakKeyDictionary()
+_quantized: WeakKeyDictionary[tf.Graph, tuple[tuple[str, ...], Quantized]] = WeakKeyDictionary()
 
 
 @paused_collection()
@@ -71,8 +72,9 @@ def create_quant_retrain_model(
     view = GraphView(graph)
     plan = plan_training(view)
     check_has_layers(plan)
-    done = _done(graph, target)
-    rules = rules_of(target, load_registry())
+    names = target_names(target)
+    rules = rules_of(names, load_registry())
+    done = _done(graph, names)
     values = [Layer(name, "value", 0) for name in done.values] or configurable_values(
         view, plan, rules
     )
@@ -85,22 +87,23 @@ def create_quant_retrain_model(
         if exists(record_file) and os.path.getsize(record_file):
             logger.warning('record_file ("%s") exists and is overwritten', record_file)
         write_whole(record_file, "")
-    _quantized[graph] = (target, done.with_more(quantized))
+    _quantized[graph] = (names, done.with_more(quantized))
     added = graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)[before:]
     logger.info("%d layers of the graph are fake-quantised", len(quantized.layers))
     return [*added, RetrainOp(record)]
 
 
-def _done(graph: tf.Graph, target: object) -> Quantized:
-    """What was quantised in `graph` before, for the same target.
+def _done(graph: tf.Graph, targets: tuple[str, ...]) -> Quantized:
+    """What was quantised in `graph` before, for the same targets.
 
     Raises:
-        GraphStateError: It was for another one.
+        GraphStateError: It was for others.
     """
-    before, done = _quantized.get(graph, (target, Quantized()))
-    if before != target:
+    before, done = _quantized.get(graph, (targets, Quantized()))
+    if set(before) != set(targets):
         raise GraphStateError(
-            f"target ({target!r}): the graph was rewritten for {before!r} already; build it anew"
+            f"target ({', '.join(targets)}): the graph was rewritten for {', '.join(before)} "
+            "already; build it anew"
         )
     return done
 

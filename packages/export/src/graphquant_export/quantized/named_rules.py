@@ -9,6 +9,19 @@ from graphquant_core.registry import Registry, load_registry
 from graphquant_core.target_rules import TargetRules
 
 
+def target_names(target: str | Sequence[str]) -> tuple[str, ...]:
+    """The names in `target`, which is one or several.
+
+    Raises:
+        ConfigError: `target` holds no name, or something else.
+    """
+    names = [target] if isinstance(target, str) else target
+    several = isinstance(names, (list, tuple)) and bool(names)
+    if not several or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"target ({target!r}) must be the name of a target, or several")
+    return tuple(names)
+
+
 def rules_by_target(
     target: str | Sequence[str], registry: Registry | None = None
 ) -> dict[str, TargetRules]:
@@ -22,9 +35,6 @@ def rules_by_target(
         ConfigError: `target` holds no name, or something else.
         UnknownNameError: No exporter has such a name; names the closest.
     """
-    names = [target] if isinstance(target, str) else target
-    several = isinstance(names, (list, tuple)) and bool(names)
-    if not several or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"target ({target!r}) must be the name of a target, or several")
     known = registry or load_registry()
+    names = target_names(target)
     return {name: getattr(known.exporter(name), "rules", TargetRules()) for name in names}

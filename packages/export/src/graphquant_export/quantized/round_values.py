@@ -32,8 +32,7 @@ def round_values(
 ) -> tuple[tf.compat.v1.GraphDef, tuple[ValueQuantizer, ...]]:
     """`graph_def` with a fake quantiser behind each tensor in `grids`, for all that takes it.
 
-    A quantiser of the grid that is there already, of the same tensor, is left out: one serves
-    both. An output of the model keeps its name, and its node gets the ending ``_unrounded``.
+    An output of the model keeps its name, and its node gets the ending ``_unrounded``.
 
     Args:
         graph_def: A frozen graph.

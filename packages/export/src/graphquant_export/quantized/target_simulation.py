@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
 
 import attrs
@@ -17,11 +16,7 @@ from graphquant_export.quantized.complete_record import complete_record, extreme
 from graphquant_export.quantized.round_values import ValueQuantizer, round_values
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_planner import TargetPlanner
-from graphquant_export.quantized.value_grids import (
-    grids_of_values,
-)
-
-logger = logging.getLogger(__name__)
+from graphquant_export.quantized.value_grids import grids_of_values
 
 
 @attrs.frozen
@@ -75,7 +70,6 @@ def simulate_target(
         simulated: The simulation of the layers.
         rules: The target's rules.
         record: The record that it was made of, with the grids of values.
-        rules: The target's rules.
         calibration: Samples for each placeholder, by name; they show the range of each value that
             the record has no grid of. Without them such a value stays float.
         float_layers: Names of layers that the target computes with floats, whatever its rules say

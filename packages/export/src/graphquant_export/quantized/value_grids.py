@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from graphquant_core.value_grid import ValueGrid
 from graphquant_export.quantized.rounding_plan import RoundedValue
 
-logger = logging.getLogger(__name__)
-
 Range = tuple[float, float]
-Observe = Callable[[Sequence[tf.Tensor]], Mapping[str, Range]]
-"""From tensors to the smallest and largest value of each, by tensor name."""
 
 LARGEST_RATIO = 16.0
 """How many times coarser than its own grid an operand may be rounded: 4 of its 8 bits."""

@@ -31,7 +31,7 @@ from graphquant_qat.graph.split_groups import splits_of_groups
 logger = logging.getLogger(__name__)
 
 ZERO_MINIMUM_TYPES = frozenset({"Relu", "Relu6"})
-OUTPUT_ROLES = (ACTIVATION_OUTPUT, WEIGHT_OUTPUT)
+LAYER_QUANTIZERS = (ACTIVATION_OUTPUT, WEIGHT_OUTPUT)
 SPLIT_VALUE = 1
 """Input of a Split that is split."""
 
@@ -159,7 +159,7 @@ class _Insertion:
 
     def quantize(self, layer: Layer, config: LayerConfig) -> QuantizedLayer:
         op = self.rewrite.graph.get_operation_by_name(layer.name)
-        if any(role_of(tensor.op) in OUTPUT_ROLES for tensor in op.inputs):
+        if any(role_of(tensor.op) in LAYER_QUANTIZERS for tensor in op.inputs):
             raise GraphStateError(
                 f'layer "{layer.name}" is fake-quantised already, by a rewrite that is not known '
                 "here: build the graph anew instead of importing the rewritten one"
