@@ -9,7 +9,7 @@
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-PACKAGES := packages/core packages/export packages/qat packages/wq packages/cli
+PACKAGES := packages/core packages/export packages/qat packages/wq packages/tune packages/cli
 BIN := .venv/bin
 READY := .venv/.ready
 

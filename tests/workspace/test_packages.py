@@ -1,4 +1,4 @@
-"""What the five packages promise together."""
+"""What the six packages promise together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ SIBLINGS = {
     "export": {"core"},
     "qat": {"core", "export"},
     "wq": {"core", "export"},
-    "cli": {"core", "export", "qat", "wq"},
+    "tune": {"core", "export", "qat", "wq"},
+    "cli": {"core", "export", "qat", "wq", "tune"},
 }
 
 

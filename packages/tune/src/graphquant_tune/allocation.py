@@ -1,0 +1,79 @@
+"""Bits of each layer within a size: what is given up first costs least for each byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from graphquant_tune.sensitivity import LayerSensitivity
+
+Bits = dict[str, int]
+Choice = TypeVar("Choice")
+
+SMALL_GROUP = 32
+"""Weights of a group up to which a layer counts as small: depthwise and first convolutions."""
+
+GROWTH = 0.10
+"""Share by which the weights may grow for the sake of small groups."""
+
+
+def allocate_path(found: Sequence[LayerSensitivity], widths: Sequence[int]) -> list[Bits]:
+    """Allocations from all layers at the widest to all at the narrowest, a step at a time.
+
+    Each step takes the layer one width down whose distance grows least for each weight bit that
+    is saved. Distances of several layers are taken to add up.
+
+    Args:
+        found: What each layer costs at each width.
+        widths: The widths, the widest first.
+    """
+    bits = {layer.name: widths[0] for layer in found}
+    path = [dict(bits)]
+    while True:
+        steps = [step for layer in found if (step := _next(layer, bits[layer.name], widths))]
+        if not steps:
+            return path
+        _, name, narrower = min(steps)
+        bits[name] = narrower
+        path.append(dict(bits))
+
+
+def _next(
+    layer: LayerSensitivity, bits: int, widths: Sequence[int]
+) -> tuple[float, str, int] | None:
+    place = widths.index(bits) + 1
+    if place == len(widths):
+        return None
+    narrower = widths[place]
+    cost = max(layer.distances[narrower] - layer.distances[bits], 0.0)
+    return cost / (layer.weights * (bits - narrower)), layer.name, narrower
+
+
+def uniform(found: Sequence[LayerSensitivity], bits: int, group_sizes: Mapping[str, int]) -> Bits:
+    """`bits` for every layer, and 8 for small groups while the weights grow by at most a tenth.
+
+    Args:
+        found: The layers.
+        bits: Bits of a weight.
+        group_sizes: Weights of a group, by layer.
+    """
+    chosen = {layer.name: bits for layer in found}
+    left = GROWTH * bits * sum(layer.weights for layer in found)
+    for layer in sorted(found, key=lambda layer: (layer.weights, layer.name)):
+        more = (8 - bits) * layer.weights
+        if group_sizes[layer.name] <= SMALL_GROUP and more <= left:
+            chosen[layer.name] = 8
+            left -= more
+    return chosen
+
+
+def first_that(path: Sequence[Choice], holds: Callable[[Choice], bool]) -> Choice | None:
+    """The first of `path` for which `holds` is true, which is so for all behind it; else None."""
+    low, high = 0, len(path)
+    while low < high:
+        middle = (low + high) // 2
+        if holds(path[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return path[low] if low < len(path) else None

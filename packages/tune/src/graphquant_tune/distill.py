@@ -1,0 +1,92 @@
+"""Self-distillation of weights: on their grids they learn to give the float model's answers."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.graph.frozen import cpu_session
+from graphquant_tune.folded import FoldedModel
+from graphquant_tune.loop import Ended, Loop, Progress, Schedule
+from graphquant_tune.moments import layer_moments
+from graphquant_tune.norm_statistics import RE_ESTIMATED, batch_statistics, folded_values
+from graphquant_tune.norms import normalised_layers
+from graphquant_tune.samples import Samples
+from graphquant_tune.student import TEACHER, Student, build_student
+from graphquant_wq import WeightQuantizer, strip_wq_ops
+
+v1 = tf.compat.v1
+Float32Array = npt.NDArray[np.float32]
+
+RATE = 4e-3
+"""Adam's rate for biases and batch norms at the start."""
+
+STEP_RATE = 0.06
+"""That of weights, in steps of their grids."""
+
+
+def distil(
+    model: FoldedModel,
+    bits: Mapping[str, int],
+    samples: Samples,
+    schedule: Schedule,
+    *,
+    asymmetric: bool = True,
+    progress: Callable[[Progress], object] | None = None,
+) -> tuple[dict[str, Float32Array], Ended]:
+    """(weights on their grids and biases, by the names of the constants; how training ended).
+
+    Adam on the distance of the outputs, batch norms put back, weights in units of their grids'
+    steps.
+
+    Args:
+        model: The float model.
+        bits: Bits of each layer that is quantised, by its name.
+        samples: What to learn from.
+        schedule: How long.
+        asymmetric: Whether a group has a minimum of its own; else zeros stay zero.
+        progress: Called after every few steps.
+    """
+    moments = layer_moments(model, normalised_layers(model), samples.batches(RE_ESTIMATED))
+    student = build_student(model, moments)
+    left = [layer.name for layer in model.layers if layer.name not in bits]
+    quantizer = WeightQuantizer(
+        student.graph,
+        layer_bits={glob.escape(name): number for name, number in bits.items()},
+        skip_layers=[f"{TEACHER}/*", *map(glob.escape, left)],
+        asymmetric=asymmetric,
+        keep_zeros=not asymmetric,
+    )
+    with student.graph.as_default():
+        rate = v1.placeholder(tf.float32, [], "rate")
+        optimizer = quantizer.in_step_units(v1.train.AdamOptimizer(rate), STEP_RATE / RATE)
+        train = optimizer.minimize(student.loss, var_list=list(student.variables.values()))
+        start = v1.global_variables_initializer()
+    after = None if asymmetric else quantizer.update
+    with cpu_session(student.graph) as session:
+        session.run(start)
+        quantizer.init(session)
+        loop = Loop(session, train, student.loss, rate, RATE, after, progress)
+        ended = loop.run(samples, schedule)
+        statistics = batch_statistics(student, session, samples)
+        values = session.run(dict(student.variables))
+        strip_wq_ops(student.graph, session=session)
+    values |= _on_grid(student, bits)
+    return folded_values(student, values, statistics), ended
+
+
+def _on_grid(student: Student, layers: Iterable[str]) -> dict[str, Float32Array]:
+    """The constants that the quantised layers take after the strip, by the weights' names."""
+    named = {layer.name: layer for layer in student.model.layers}
+    found: dict[str, Any] = {}
+    for name in layers:
+        op = student.graph.get_operation_by_name(name)
+        port = named[name].layer.weight_port
+        assert port is not None
+        found[named[name].weight] = tf.make_ndarray(op.inputs[port].op.get_attr("value"))
+    return found

@@ -1,0 +1,103 @@
+"""Self-distillation in int8: weights, biases and ranges learn to give the float model's answers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+import graphquant_qat as amct
+from graphquant_core.graph.frozen import cpu_session
+from graphquant_core.record import Record, parse_record
+from graphquant_tune.folded import FoldedModel
+from graphquant_tune.loop import Ended, Loop, Progress, Schedule
+from graphquant_tune.samples import Samples
+from graphquant_tune.student import build_student, import_with_variables
+
+v1 = tf.compat.v1
+Float32Array = npt.NDArray[np.float32]
+
+RATE = 2e-4
+"""Adam's rate at the start."""
+
+
+def distil_int8(
+    model: FoldedModel,
+    layers: Sequence[str],
+    samples: Samples,
+    target: str,
+    schedule: Schedule,
+    progress: Callable[[Progress], object] | None = None,
+) -> tuple[tf.compat.v1.GraphDef, Record, Ended]:
+    """(frozen graph with fake quantisers, its record, how training ended).
+
+    It is quantisation-aware training for `target`, with the float model as teacher. Batch norms
+    are not put back: int8 moves little, and statistics of a batch are noisier than that.
+
+    Args:
+        model: The float model.
+        layers: Names of the layers that are quantised.
+        samples: What to learn from.
+        target: Name of the target, whose roundings are trained.
+        schedule: How long.
+        progress: Called after every few steps.
+    """
+    student = build_student(model, {})
+    with student.graph.as_default():
+        *made, _ = _quantise(student.graph, layers, target)
+        rate = v1.placeholder(tf.float32, [], "rate")
+        ranges = [v for v in v1.trainable_variables() if v not in student.variables.values()]
+        trained = [*student.variables.values(), *ranges]
+        train = v1.train.AdamOptimizer(rate).minimize(student.loss, var_list=trained)
+        start = v1.global_variables_initializer()
+    with cpu_session(student.graph) as session:
+        session.run(start)
+        ended = Loop(session, train, student.loss, rate, RATE, None, progress).run(
+            samples, schedule
+        )
+        values = session.run(dict(student.variables))
+        learned = session.run({variable.op.name: variable for variable in made})
+    return *_frozen(model, values, learned, layers, target), ended
+
+
+def _frozen(
+    model: FoldedModel,
+    values: Mapping[str, Float32Array],
+    learned: Mapping[str, npt.NDArray[Any]],
+    layers: Sequence[str],
+    target: str,
+) -> tuple[tf.compat.v1.GraphDef, Record]:
+    """The inference graph with the trained values in it, and the record of its ranges."""
+    with tf.Graph().as_default() as graph:
+        import_with_variables(model.graph_def, values)
+        *made, record = _quantise(graph, layers, target)
+        start = v1.global_variables_initializer()
+    with cpu_session(graph) as session:
+        session.run(start)
+        for variable in made:
+            variable.load(learned[variable.op.name], session)
+        text = session.run(record)
+        frozen = v1.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), list(model.outputs)
+        )
+    return frozen, parse_record(text.decode())
+
+
+def _quantise(graph: tf.Graph, layers: Sequence[str], target: str) -> list[Any]:
+    """What `create_quant_retrain_model` returns for `graph`, of whose layers only these are on."""
+    with tempfile.TemporaryDirectory() as folder:
+        config_file, record_file = Path(folder) / "config.json", Path(folder) / "record.txt"
+        amct.create_quant_retrain_config(str(config_file), graph)
+        config = json.loads(config_file.read_text())
+        kept = {"version", "batch_num", *layers}
+        chosen = {name: entry for name, entry in config.items() if name in kept}
+        config_file.write_text(json.dumps(chosen))
+        return amct.create_quant_retrain_model(
+            graph, str(config_file), str(record_file), target=target
+        )

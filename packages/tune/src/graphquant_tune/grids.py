@@ -1,0 +1,112 @@
+"""A folded model's weights at several widths, without training."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from graphquant_core.graph.frozen import import_frozen
+from graphquant_core.plan import Plan
+from graphquant_tune.folded import FoldedModel
+from graphquant_wq import quantize_frozen_weights
+from graphquant_wq.frozen_weights import QuantizedWeights
+
+Float32Array = npt.NDArray[np.float32]
+
+WIDTHS = (8, 6, 4, 3, 2)
+"""Bits that are tried, the widest first."""
+
+PRUNED = 0.05
+"""Share of zeros from which on a model counts as pruned, so that its zeros stay zero."""
+
+
+@attrs.frozen(eq=False)
+class Widths:
+    """Weights of a model at several widths.
+
+    Attributes:
+        plan: Which layers are quantised, and why the others aren't.
+        skipped: Names or patterns of layers that the user wants float.
+        asymmetric: Whether a group has a minimum of its own: not in a pruned model.
+        weights: By bits and layer: the weight on its grid.
+    """
+
+    plan: Plan
+    skipped: tuple[str, ...]
+    asymmetric: bool
+    weights: Mapping[int, Mapping[str, Float32Array]] = attrs.field(repr=False)
+
+    def values(self, model: FoldedModel, bits: Mapping[str, int]) -> dict[str, Float32Array]:
+        """Values of the constants whose layers have `bits` bits."""
+        return {
+            layer.weight: self.weights[bits[layer.name]][layer.name]
+            for layer in model.layers
+            if layer.name in bits
+        }
+
+
+def quantise_at(model: FoldedModel, widths: Sequence[int], skip_layers: Sequence[str]) -> Widths:
+    """The weights of `model` on the grids of least squared error, at each of `widths`.
+
+    Raises:
+        NoLayersError: No layer is left.
+        UnknownNameError: A name in `skip_layers` is none of a layer.
+    """
+    asymmetric = not _is_pruned(model)
+    weights, plan = {}, None
+    for bits in widths:
+        found = quantize_frozen_weights(
+            model.graph_def,
+            model.outputs,
+            bits,
+            asymmetric=asymmetric,
+            skip_layers=list(skip_layers),
+            keep_zeros=not asymmetric,
+        )
+        plan = found.plan
+        weights[bits] = _weights(found.graph_def, model, [layer.name for layer in plan.layers])
+    assert plan is not None
+    return Widths(plan, tuple(skip_layers), asymmetric, weights)
+
+
+def put_on_grids(
+    model: FoldedModel, values: Mapping[str, Float32Array], bits: Mapping[str, int], widths: Widths
+) -> QuantizedWeights:
+    """The frozen graph with `values`, which lie on grids of `bits` bits; other layers are float."""
+    left = [layer.name for layer in widths.plan.layers if layer.name not in bits]
+    return quantize_frozen_weights(
+        model.with_values(values),
+        model.outputs,
+        8,
+        asymmetric=widths.asymmetric,
+        layer_bits={glob.escape(name): number for name, number in bits.items()},
+        skip_layers=[*widths.skipped, *map(glob.escape, left)],
+        keep_zeros=not widths.asymmetric,
+    )
+
+
+def _weights(
+    graph_def: tf.compat.v1.GraphDef, model: FoldedModel, names: Sequence[str]
+) -> dict[str, Float32Array]:
+    graph = import_frozen(graph_def)
+    ports = {layer.name: layer.layer.weight_port or 0 for layer in model.layers}
+    return {
+        name: tf.make_ndarray(
+            graph.get_operation_by_name(name).inputs[ports[name]].op.get_attr("value")
+        )
+        for name in names
+        if name in ports
+    }
+
+
+def _is_pruned(model: FoldedModel) -> bool:
+    values = model.values()
+    weights = [values[layer.weight] for layer in model.layers]
+    # A channel that a batch norm takes out is not pruned: its zeros are all of a group.
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    return zeros >= PRUNED * sum(weight.size for weight in weights)

@@ -1,0 +1,66 @@
+"""What tuning gives: a model, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import tensorflow as tf
+
+from graphquant_core.plan import Plan
+from graphquant_core.record import Record
+from graphquant_export.targets.mnn import LayerParams
+from graphquant_tune.loop import Ended
+from graphquant_tune.quality import Quality
+from graphquant_tune.sensitivity import LayerSensitivity
+
+
+@attrs.frozen(eq=False)
+class TunedModel:
+    """A model whose weights lie on their grids.
+
+    Attributes:
+        graph_def: The frozen graph; its weights are folded, its biases and ranges trained.
+        outputs: Names of the ops that are its outputs.
+        factors: How it is quantised, as exporters take it.
+        bits: Bits of each layer that is quantised.
+        plan: Every layer, and why those that stay float do.
+        sensitivities: What each layer costs at each width; empty when it was not needed.
+        before: Quality without training.
+        after: Quality of the model.
+        training: How training ended.
+    """
+
+    graph_def: tf.compat.v1.GraphDef = attrs.field(repr=False)
+    outputs: tuple[str, ...]
+    factors: Record | tuple[LayerParams, ...] = attrs.field(repr=False)
+    bits: Mapping[str, int]
+    plan: Plan = attrs.field(repr=False)
+    sensitivities: tuple[LayerSensitivity, ...]
+    before: Quality
+    after: Quality
+    training: Ended
+
+    def summary(self) -> dict[str, Any]:
+        """What there is to know, as JSON takes it."""
+        return {
+            "layers": [
+                {
+                    "name": layer.name,
+                    "type": layer.op_type,
+                    "bits": self.bits.get(layer.name),
+                    "distance": {
+                        str(bits): value
+                        for found in self.sensitivities
+                        if found.name == layer.name
+                        for bits, value in found.distances.items()
+                    },
+                }
+                for layer in self.plan.layers
+            ],
+            "float": [{"name": s.name, "reason": s.reason} for s in self.plan.skips],
+            "before": attrs.asdict(self.before),
+            "after": attrs.asdict(self.after),
+            "training": attrs.asdict(self.training),
+        }

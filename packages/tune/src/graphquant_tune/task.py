@@ -1,0 +1,50 @@
+"""What one call of `tune` works on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy.typing as npt
+
+from graphquant_tune.folded import FoldedModel
+from graphquant_tune.loop import Schedule
+from graphquant_tune.quality import Quality
+from graphquant_tune.report import Report
+from graphquant_tune.samples import Samples
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(eq=False)
+class Task:
+    """The arguments of a call, checked.
+
+    Attributes:
+        model: The float model, folded.
+        samples: Samples of its inputs.
+        arrays: The same, as they were given.
+        target: Name of the target.
+        skip_layers: Names or patterns of layers that stay float.
+        schedule: How long to train.
+        report: Hears of progress.
+    """
+
+    model: FoldedModel
+    samples: Samples
+    arrays: Mapping[str, npt.NDArray[Any]] = attrs.field(repr=False)
+    target: str
+    skip_layers: tuple[str, ...]
+    schedule: Schedule
+    report: Report
+
+    def warn_of_loss(self, before: Quality, after: Quality) -> None:
+        """Says that training made the model worse, so that its start is kept."""
+        logger.warning(
+            "training ended further from the float model (%.4g) than it began (%.4g), so that its "
+            "start is kept: give more samples or more steps",
+            after.distance,
+            before.distance,
+        )
