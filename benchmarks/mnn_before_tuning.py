@@ -57,7 +57,7 @@ def frozen_accuracy(task: Task, seed: int, bits: int, asymmetric: bool) -> float
     frozen = tf.graph_util.convert_variables_to_constants(
         network.session, network.graph.as_graph_def(), [OUTPUT]
     )
-    quantized = quantize_frozen_weights(frozen, [OUTPUT], bits, asymmetric=asymmetric)
+    quantized = quantize_frozen_weights(frozen, [OUTPUT], bits, asymmetric=asymmetric, uniform=True)
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(quantized.graph_def, name="")
         found = session.run(f"{OUTPUT}:0", {"images:0": task.data().test_images})

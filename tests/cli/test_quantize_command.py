@@ -70,16 +70,58 @@ def test_the_record_exports_again_to_the_same_files(
 def test_weights_alone_are_quantised_by_mnns_converter(
     graphquant: Run, files: Any, tmp_path: Path
 ) -> None:
-    """--weight-only takes no samples; the .mnn file holds weights of the bits that were asked."""
+    """Without samples, on asymmetric grids; the .mnn file holds weights of the bits asked for."""
     outcome = graphquant(
-        "quantize", files.model, "--weight-only", "--bits", 4, "--asymmetric", "--target", "mnn",
+        "quantize", files.model, "--weight-only", "--bits", 4, "--target", "mnn",
         "--layer-bits", "dense=8", "--output", "prob", "--save-path", tmp_path / "m", "--json",
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.stderr
     bits = {layer["op_name"]: layer["bits"] for layer in json.loads(outcome.stdout)["layers"]}
     assert bits == {"conv": 4, "dense__matmul_converted": 8}
+    assert all(layer["asymmetric"] for layer in json.loads(outcome.stdout)["layers"])
     stored = read_mnn_layers(tmp_path / "m.mnn")
     assert {name: stored[name].weight.bits for name in bits} == bits
+
+
+def test_samples_make_weights_alone_better(graphquant: Run, files: Any, tmp_path: Path) -> None:
+    """With --calibration the output is nearer to the float one; the same samples, the same file."""
+    paths = {"plain": [], "sampled": ["--calibration", files.samples]}
+    paths["again"] = paths["sampled"]
+    expected, lost, content = files.run(files.model), {}, {}
+    for name, more in paths.items():
+        outcome = graphquant(
+            "quantize", files.model, "--weight-only", "--bits", 2, "--uniform", "--target",
+            "litert", "--output", "prob", "--save-path", tmp_path / name, "--json", *more,
+        )  # fmt: skip
+        assert outcome.exit_code == 0, outcome.stderr
+        methods = {layer["method"] for layer in json.loads(outcome.stdout)["rounded"]}
+        assert methods <= {"nearest"} if name == "plain" else "gptq" in methods
+        lost[name] = np.square(files.run(tmp_path / f"{name}.pb") - expected).mean()
+        content[name] = (tmp_path / f"{name}.pb").read_bytes()
+    assert lost["sampled"] < lost["plain"]
+    assert content["again"] == content["sampled"]
+
+
+def test_layers_that_are_quantised_otherwise_are_named(graphquant: Run, tmp_path: Path) -> None:
+    """A small one that has 8 bits, and one with too few samples for GPTQ."""
+    random = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 6, 6, 4], "images")
+        x = tf.nn.conv2d(x, random.random((1, 1, 4, 2), np.float32), 1, "SAME", name="small")
+        tf.matmul(tf.reshape(x, [-1, 72]), random.random((72, 9), np.float32), name="large")
+    (tmp_path / "net.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    np.save(tmp_path / "few.npy", random.random((5, 6, 6, 4), np.float32))
+    outcome = graphquant(
+        "quantize", tmp_path / "net.pb", "--weight-only", "--bits", 4, "--target", "litert",
+        "--save-path", tmp_path / "m", "--calibration", tmp_path / "few.npy",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    reason = "its 72 inputs were seen 5 times; at least as often is needed"
+    assert outcome.stdout.splitlines()[:3] == [
+        "the weights of 2 ops are quantised",
+        '1 small layer has 8 bits, such as "small"',
+        f'"large" is rounded to the nearest: {reason}',
+    ]
 
 
 @pytest.mark.skipif(find_spec("tf2onnx") is None, reason="needs graphquant-export[onnx]")
@@ -179,8 +221,10 @@ def test_no_file_of_a_target_takes_the_place_of_the_record(
     ("arguments", "says"),
     [
         ([], "--calibration is missing"),
-        (["--weight-only", "--calibration", "x.npy"], "--calibration (x.npy) is not used"),
+        (["--weight-only", "--calibration", "x.npy"], "calibration (x.npy) cannot be read"),
         (["--calibration", "x.npy", "--bits", "4"], "--bits is for --weight-only"),
+        (["--calibration", "x.npy", "--symmetric"], "--symmetric is for --weight-only"),
+        (["--calibration", "x.npy", "--uniform"], "--uniform is for --weight-only"),
         (["--weight-only", "--bits", "9"], "bits (9)"),
         (["--weight-only", "--layer-bits", "conv"], "--layer-bits (conv)"),
         (["--calibration", "missing.npy"], "missing.npy"),

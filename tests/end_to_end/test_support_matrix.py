@@ -96,7 +96,7 @@ def weight_bits(registry: Registry, target: str, model: Any) -> dict[str, list[i
     """The bits at which the weights of each layer type are integers in the artifact."""
     found: dict[str, list[int]] = {}
     for bits in BITS:
-        quantized = quantize_frozen_weights(model, [OUTPUT], bits)
+        quantized = quantize_frozen_weights(model, [OUTPUT], bits, uniform=True)
         try:
             layers = executions(registry, target, quantized.graph_def, quantized.params, None)
         except GraphQuantError:

@@ -53,7 +53,7 @@ def _quantize(**options: Any) -> QuantizedWeights:
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_mnn_finds_the_weights_on_the_grid_again(bits: int, asymmetric: bool) -> None:
     """Quantising the new weights by MNN's own formula changes nothing, and uses all the bits."""
-    found = _quantize(bits=bits, asymmetric=asymmetric)
+    found = _quantize(bits=bits, asymmetric=asymmetric, uniform=True)
     for name, weight in _weights(found.graph_def).items():
         rows = np.moveaxis(weight, -1, 0).reshape(weight.shape[-1], -1)
         stored = mnn_quantize(rows, bits, asymmetric)
@@ -88,6 +88,21 @@ def test_bits_and_skips_go_by_layer() -> None:
     assert [skip.name for skip in found.plan.skips] == ["dense"]
 
 
+def test_small_groups_have_8_bits_unless_told_otherwise() -> None:
+    """The 8 weights of a group of "narrow" cost little; what the user says of a layer counts."""
+    assert _bits(_quantize(bits=4)) == {"conv": 4, "narrow": 8, "dense": 4}
+    assert _quantize(bits=4).kept_wide == ("narrow",)
+    assert _bits(_quantize(bits=4, uniform=True)) == dict.fromkeys(("conv", "narrow", "dense"), 4)
+    assert _bits(_quantize(bits=4, layer_bits={"nar*": 3}))["narrow"] == 3
+
+
+def _bits(found: QuantizedWeights) -> dict[str, int]:
+    return {
+        layer.op_name.removesuffix("__matmul_converted").replace("logits", "dense"): layer.bits
+        for layer in found.params
+    }
+
+
 def test_zeros_stay_zero() -> None:
     """A pruned weight gets a symmetric grid, and its zeros are zero."""
     pruned = np.where(np.abs(KERNEL) < 1, np.float32(0), KERNEL)
@@ -112,7 +127,7 @@ def test_wrong_arguments_are_refused() -> None:
 @pytest.mark.parametrize("asymmetric", [False, True])
 def test_mnn_converts_it_with_the_same_codes(tmp_path: Path, asymmetric: bool) -> None:
     """MNN's own converter stores the weights of the graph: the export compares every one."""
-    found = _quantize(bits=4, asymmetric=asymmetric)
+    found = _quantize(bits=4, asymmetric=asymmetric, uniform=True)
     artifact = export_mnn(found.graph_def, found.outputs, found.params, tmp_path / "model")
     assert [(layer.name, layer.bits, layer.mismatches) for layer in artifact.layers] == [
         ("conv", 4, 0),

@@ -68,7 +68,7 @@ def test_the_file_holds_the_frozen_weights_as_codes(residual, tmp_path, run, bit
     """(code - zero point) * scale [+ offset] is the frozen weight; outputs are TensorFlow's."""
     network = residual()
     quantized = quantize_frozen_weights(
-        network.graph_def, network.outputs, bits, asymmetric=asymmetric
+        network.graph_def, network.outputs, bits, asymmetric=asymmetric, uniform=True
     )
     model = quantized.graph_def
     artifact = export_onnx_weights(model, network.outputs, quantized.params, tmp_path / "m")

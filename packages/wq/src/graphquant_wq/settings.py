@@ -61,6 +61,10 @@ class Settings:
                 bits = given
         return attrs.evolve(self.default, bits=bits)
 
+    def names_bits_of(self, layer: Layer) -> bool:
+        """Whether the user gave `layer` bits of its own."""
+        return any(fnmatchcase(layer.name, pattern) for pattern, _ in self.layer_bits)
+
     def check_names(self, plan: Plan) -> None:
         """Return when every pattern names a layer of `plan`.
 

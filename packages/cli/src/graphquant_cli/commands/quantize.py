@@ -39,7 +39,8 @@ EPILOG = examples(
     "quantize model.keras --calibration images.npy --target ascend --save-path out/model",
     "quantize saved_model/ --calibration samples.npz --target onnx --save-path out/model "
     "--activation mse",
-    "quantize frozen.pb --weight-only --bits 4 --asymmetric --target mnn --save-path out/model",
+    "quantize frozen.pb --weight-only --bits 4 --calibration images.npy --target mnn "
+    "--save-path out/model",
 )
 
 
@@ -56,7 +57,11 @@ def quantize(
         ),
     ] = "ifmr",
     weight_only: Annotated[
-        bool, typer.Option("--weight-only", help="Quantise weights alone, without calibration.")
+        bool,
+        typer.Option(
+            "--weight-only",
+            help="Quantise weights alone; better with samples (--calibration), fine without.",
+        ),
     ] = False,
     bits: Annotated[
         int, typer.Option(metavar="2..8", help="Bits of the weights; with --weight-only.")
@@ -64,7 +69,16 @@ def quantize(
     asymmetric: Annotated[
         bool,
         typer.Option(
-            "--asymmetric", help="Give each group a minimum of its own; with --weight-only."
+            "--asymmetric/--symmetric",
+            help="Whether each group has a minimum of its own; with --weight-only.",
+        ),
+    ] = True,
+    uniform: Annotated[
+        bool,
+        typer.Option(
+            "--uniform",
+            help="Give small layers --bits, too, instead of 8 where that costs little; with "
+            "--weight-only.",
         ),
     ] = False,
     layer_bits: Annotated[
@@ -93,10 +107,11 @@ def quantize(
     """Quantise a trained float model without training, and export it.
 
     Activations and weights become int8 with ranges from the samples; the scales are also written
-    to PREFIX_record.txt. With --weight-only, weights of 2 to 8 bits alone; the graph that has them
-    is also written to PREFIX.pb, and how they are quantised to PREFIX.json, for `verify`.
+    to PREFIX_record.txt. With --weight-only, weights of 2 to 8 bits alone: with samples, rounded
+    by GPTQ and corrected layer by layer. The graph that has them is also written to PREFIX.pb, and
+    how they are quantised to PREFIX.json, for `verify`.
     """
-    _check_options(weight_only, calibration, bits, asymmetric, layer_bits, block_size)
+    _check_options(weight_only, calibration, bits, asymmetric, uniform, layer_bits, block_size)
     keywords: dict[str, Any] = dict(read_options(target, option))
     beside = (".pb", ".json") if weight_only else (RECORD,)
     inputs = {"model": model}
@@ -112,11 +127,12 @@ def quantize(
         weights = {
             "bits": bits,
             "asymmetric": asymmetric,
+            "uniform": uniform,
             "layer_bits": by_layer,
             "block_size": block_size,
             "skip_layers": skipped,
         }
-        _quantize_weights(loaded, target, save_path, weights, keywords, as_json)
+        _quantize_weights(loaded, target, save_path, calibration, weights, keywords, as_json)
     else:
         assert calibration is not None
         options = {"activation": activation, "skip_layers": skipped, "batch_size": batch_size}
@@ -154,25 +170,49 @@ def _quantize_weights(
     model: LoadedModel,
     target: str,
     save_path: Path,
+    calibration: Path | None,
     options: dict[str, Any],
     keywords: dict[str, Any],
     as_json: bool,
 ) -> None:
     import attrs
 
-    from graphquant_export import export
+    from graphquant_export import export, load_samples
 
     wq = need("graphquant_wq", "quantize --weight-only")
-    found = wq.quantize_frozen_weights(model.graph_def, model.outputs, **options)
+    samples = None if calibration is None else load_samples(calibration, model.inputs)
+    with progress_bar("rounding") as progress:
+        found = wq.quantize_frozen_weights(
+            model.graph_def, model.outputs, samples=samples, progress=progress, **options
+        )
     on_grid = attrs.evolve(model, graph_def=found.graph_def)
     artifact = export(on_grid, found.params, target, save_path, **keywords)
     if not as_json:
         ops = "op is" if len(found.params) == 1 else "ops are"
         typer.echo(f"the weights of {len(found.params)} {ops} quantised{_float_rest(found.plan)}")
+        for line in _described(found, calibration is not None):
+            typer.echo(line)
     sources = _write_sources(found, save_path, artifact.paths)
     layers = [attrs.asdict(layer) for layer in found.params]
+    rounded = [attrs.asdict(layer) for layer in found.rounded]
     skips = [{"name": skip.name, "reason": skip.reason} for skip in found.plan.skips]
-    print_artifact(artifact, as_json, {"layers": layers, "skips": skips}, sources)
+    print_artifact(
+        artifact, as_json, {"layers": layers, "skips": skips, "rounded": rounded}, sources
+    )
+
+
+def _described(found: Any, sampled: bool) -> list[str]:
+    """What of the result the options don't say."""
+    plain = [layer for layer in found.rounded if layer.method == "nearest"] if sampled else []
+    lines = []
+    if found.kept_wide:
+        layers = "layer has" if len(found.kept_wide) == 1 else "layers have"
+        count, first = len(found.kept_wide), found.kept_wide[0]
+        lines.append(f'{count} small {layers} 8 bits, such as "{first}"')
+    if plain:
+        more = f" (and {len(plain) - 1} more)" if len(plain) > 1 else ""
+        lines.append(f'"{plain[0].name}"{more} is rounded to the nearest: {plain[0].reason}')
+    return lines
 
 
 def _float_rest(plan: Plan) -> str:
@@ -201,20 +241,18 @@ def _check_options(
     calibration: Path | None,
     bits: int,
     asymmetric: bool,
+    uniform: bool,
     layer_bits: list[str] | None,
     block_size: int,
 ) -> None:
-    if weight_only and calibration is not None:
-        raise ConfigError(
-            f"--calibration ({calibration}) is not used with --weight-only: leave one of them out"
-        )
     if not weight_only and calibration is None:
         raise ConfigError(
             "--calibration is missing: give samples for the model's inputs, or --weight-only"
         )
     given = {
         "--bits": bits != 8,
-        "--asymmetric": asymmetric,
+        "--symmetric": not asymmetric,
+        "--uniform": uniform,
         "--layer-bits": bool(layer_bits),
         "--block-size": block_size != 0,
     }

@@ -9,6 +9,7 @@ same way, so that a group there is a stretch of the flat weight that crosses cha
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import attrs
 import numpy as np
@@ -16,6 +17,8 @@ import numpy.typing as npt
 
 from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.layer import Layer
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 SMALLEST_BLOCK = 16
 """MNN ignores a block size below this."""
@@ -53,11 +56,11 @@ class Grouping:
         """Weights in a group."""
         return math.prod(self.weight_shape) // self.count
 
-    def rows(self, weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def rows(self, weight: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """`weight` as ``[count, size]``: one group a row, in MNN's order."""
         return np.ascontiguousarray(weight.transpose(self.order)).reshape(self.count, self.size)
 
-    def weight(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def weight(self, rows: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """The weight whose groups are `rows`: the inverse of `rows`."""
         stored = rows.reshape([self.weight_shape[axis] for axis in self.order])
         return np.ascontiguousarray(stored.transpose(np.argsort(self.order)))
