@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,11 @@ from graphquant_core.exceptions import FileWriteError
 from graphquant_core.registry import load_registry
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from graphquant_core.export_options import OptionValue
     from graphquant_core.exporter import Artifact
+    from graphquant_export.targets.mnn import LayerParams
 
 RECORD = "_record.txt"
 """What the name of a record ends in that is written beside the files of an export."""
@@ -77,3 +80,28 @@ def print_artifact(
         return
     for path in paths:
         typer.echo(f"wrote {path}")
+
+
+def write_weight_sources(
+    graph_def: tf.compat.v1.GraphDef,
+    params: Sequence[LayerParams],
+    save_path: Path,
+    written: Collection[Path],
+) -> tuple[Path, ...]:
+    """Writes what `verify` takes as the model and its record, unless the target has written them.
+
+    Args:
+        graph_def: The graph with weights on their grids.
+        params: How they are quantised.
+        save_path: Start of the names of the files.
+        written: The target's files.
+    """
+    from graphquant_core.files import write_whole
+    from graphquant_export.targets.mnn import save_compress_params
+
+    graph, record = Path(f"{save_path}.pb"), Path(f"{save_path}.json")
+    if graph in written:
+        return ()
+    write_whole(graph, graph_def.SerializeToString(deterministic=True))
+    save_compress_params(record, params)
+    return graph, record

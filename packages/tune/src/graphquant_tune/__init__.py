@@ -14,7 +14,7 @@ from graphquant_core.lazy_names import lazy_names
 if TYPE_CHECKING:
     from graphquant_tune.measure import sensitivity
     from graphquant_tune.result import TunedModel
-    from graphquant_tune.tune import tune
+    from graphquant_tune.tuning import tune
 
 __all__ = ["TunedModel", "__version__", "sensitivity", "tune"]
 
@@ -25,6 +25,6 @@ __getattr__ = lazy_names(
     {
         "TunedModel": ".result",
         "sensitivity": ".measure",
-        "tune": ".tune",
+        "tune": ".tuning",
     },
 )

@@ -6,24 +6,14 @@ from collections.abc import Sequence
 
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.registry import load_registry
-from graphquant_export.targets.mnn import mnn_grouping
-from graphquant_tune.allocation import Bits, allocate_path, first_that, uniform
+from graphquant_tune.allocation import Bits, allocate_path, first_that
 from graphquant_tune.compare import Comparison
 from graphquant_tune.file_sizes import Sizes, artifact_size, largest_within
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.goals import Within, unreachable
 from graphquant_tune.grids import WIDTHS, Widths, put_on_grids
 from graphquant_tune.report import Report
-from graphquant_tune.sensitivity import LayerSensitivity
-
-
-def uniform_bits(model: FoldedModel, widths: Widths, bits: int) -> Bits:
-    """`bits` for every layer, and 8 for small groups where that costs little."""
-    layers = [
-        LayerSensitivity(name, "", value.size, {}) for name, value in widths.weights[8].items()
-    ]
-    groups = {layer.name: mnn_grouping(layer.layer).size for layer in model.layers}
-    return uniform(layers, bits, groups)
+from graphquant_tune.layer_costs import LayerSensitivity
 
 
 def bits_within_size(

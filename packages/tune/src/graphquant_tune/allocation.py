@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from graphquant_tune.sensitivity import LayerSensitivity
+from graphquant_tune.layer_costs import LayerSensitivity
 
 Bits = dict[str, int]
 Choice = TypeVar("Choice")
-
-SMALL_GROUP = 32
-"""Weights of a group up to which a layer counts as small: depthwise and first convolutions."""
-
-GROWTH = 0.10
-"""Share by which the weights may grow for the sake of small groups."""
 
 
 def allocate_path(found: Sequence[LayerSensitivity], widths: Sequence[int]) -> list[Bits]:
@@ -47,24 +41,6 @@ def _next(
     narrower = widths[place]
     cost = max(layer.distances[narrower] - layer.distances[bits], 0.0)
     return cost / (layer.weights * (bits - narrower)), layer.name, narrower
-
-
-def uniform(found: Sequence[LayerSensitivity], bits: int, group_sizes: Mapping[str, int]) -> Bits:
-    """`bits` for every layer, and 8 for small groups while the weights grow by at most a tenth.
-
-    Args:
-        found: The layers.
-        bits: Bits of a weight.
-        group_sizes: Weights of a group, by layer.
-    """
-    chosen = {layer.name: bits for layer in found}
-    left = GROWTH * bits * sum(layer.weights for layer in found)
-    for layer in sorted(found, key=lambda layer: (layer.weights, layer.name)):
-        more = (8 - bits) * layer.weights
-        if group_sizes[layer.name] <= SMALL_GROUP and more <= left:
-            chosen[layer.name] = 8
-            left -= more
-    return chosen
 
 
 def first_that(path: Sequence[Choice], holds: Callable[[Choice], bool]) -> Choice | None:

@@ -33,6 +33,7 @@ STEP_RATE = 0.06
 def distil(
     model: FoldedModel,
     bits: Mapping[str, int],
+    start: Mapping[str, Float32Array],
     samples: Samples,
     schedule: Schedule,
     *,
@@ -47,13 +48,14 @@ def distil(
     Args:
         model: The float model.
         bits: Bits of each layer that is quantised, by its name.
+        start: Weights and biases to start from, by the names of the constants.
         samples: What to learn from.
         schedule: How long.
         asymmetric: Whether a group has a minimum of its own; else zeros stay zero.
         progress: Called after every few steps.
     """
     moments = layer_moments(model, normalised_layers(model), samples.batches(RE_ESTIMATED))
-    student = build_student(model, moments)
+    student = build_student(model, moments, start)
     left = [layer.name for layer in model.layers if layer.name not in bits]
     quantizer = WeightQuantizer(
         student.graph,
@@ -66,10 +68,10 @@ def distil(
         rate = v1.placeholder(tf.float32, [], "rate")
         optimizer = quantizer.in_step_units(v1.train.AdamOptimizer(rate), STEP_RATE / RATE)
         train = optimizer.minimize(student.loss, var_list=list(student.variables.values()))
-        start = v1.global_variables_initializer()
+        initialise = v1.global_variables_initializer()
     after = None if asymmetric else quantizer.update
     with cpu_session(student.graph) as session:
-        session.run(start)
+        session.run(initialise)
         quantizer.init(session)
         loop = Loop(session, train, student.loss, rate, RATE, after, progress)
         ended = loop.run(samples, schedule)

@@ -82,6 +82,24 @@ class FoldedModel:
             if node.name in wanted
         }
 
+    def values_in(self, graph_def: tf.compat.v1.GraphDef) -> dict[str, Float32Array]:
+        """The weights and biases that the layers have in `graph_def`, by this model's names.
+
+        Args:
+            graph_def: The graph, some of whose layers take other constants.
+        """
+        graph = import_frozen(graph_def)
+        names: list[str] = []
+        tensors: list[tf.Tensor] = []
+        for layer in self.layers:
+            names.append(layer.weight)
+            op = graph.get_operation_by_name(layer.name)
+            tensors.append(op.inputs[layer.layer.weight_port or 0])
+            if layer.bias is not None and layer.sum is not None:
+                names.append(layer.bias)
+                tensors.append(graph.get_operation_by_name(layer.sum).inputs[1])
+        return dict(zip(names, evaluate_constants(graph, tensors), strict=True))
+
     def with_values(self, values: Mapping[str, Float32Array]) -> tf.compat.v1.GraphDef:
         """The graph with other weights and biases, by the names of their constants."""
         graph_def = tf.compat.v1.GraphDef.FromString(self.graph_def.SerializeToString())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -67,6 +68,7 @@ def quantise_at(model: FoldedModel, widths: Sequence[int], skip_layers: Sequence
             asymmetric=asymmetric,
             skip_layers=list(skip_layers),
             keep_zeros=not asymmetric,
+            uniform=True,
         )
         plan = found.plan
         weights[bits] = _weights(found.graph_def, model, [layer.name for layer in plan.layers])
@@ -78,16 +80,52 @@ def put_on_grids(
     model: FoldedModel, values: Mapping[str, Float32Array], bits: Mapping[str, int], widths: Widths
 ) -> QuantizedWeights:
     """The frozen graph with `values`, which lie on grids of `bits` bits; other layers are float."""
-    left = [layer.name for layer in widths.plan.layers if layer.name not in bits]
     return quantize_frozen_weights(
-        model.with_values(values),
+        model.with_values(values), model.outputs, **_exactly(bits, widths)
+    )
+
+
+def calibrated(
+    model: FoldedModel,
+    bits: Mapping[str, int],
+    widths: Widths,
+    samples: Mapping[str, npt.NDArray[Any]],
+    progress: Callable[[int, int], object],
+) -> QuantizedWeights:
+    """`model` with weights of `bits` bits, rounded by GPTQ on `samples`: the best untrained."""
+    return quantize_frozen_weights(
+        model.graph_def,
         model.outputs,
-        8,
+        samples=samples,
+        progress=progress,
+        **_exactly(bits, widths),
+    )
+
+
+def uniform_bits(model: FoldedModel, widths: Widths, bits: int) -> dict[str, int]:
+    """`bits` for every layer, and 8 for those of few weights while that costs little."""
+    found = quantize_frozen_weights(
+        model.graph_def,
+        model.outputs,
+        bits,
         asymmetric=widths.asymmetric,
-        layer_bits={glob.escape(name): number for name, number in bits.items()},
-        skip_layers=[*widths.skipped, *map(glob.escape, left)],
+        skip_layers=list(widths.skipped),
         keep_zeros=not widths.asymmetric,
     )
+    names = [layer.name for layer in found.plan.layers]
+    return {name: 8 if name in found.kept_wide else bits for name in names}
+
+
+def _exactly(bits: Mapping[str, int], widths: Widths) -> dict[str, Any]:
+    """The keywords that quantise these layers alone, with these bits."""
+    left = [layer.name for layer in widths.plan.layers if layer.name not in bits]
+    return {
+        "layer_bits": {glob.escape(name): number for name, number in bits.items()},
+        "skip_layers": [*widths.skipped, *map(glob.escape, left)],
+        "asymmetric": widths.asymmetric,
+        "keep_zeros": not widths.asymmetric,
+        "uniform": True,
+    }
 
 
 def _weights(

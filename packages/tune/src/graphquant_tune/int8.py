@@ -25,7 +25,7 @@ from graphquant_tune.goals import Goal, Within, unreachable
 from graphquant_tune.loop import Ended, Progress
 from graphquant_tune.quality import Quality, quality_of
 from graphquant_tune.result import TunedModel
-from graphquant_tune.sensitivity import LayerSensitivity
+from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.task import Task
 
 RANGE_SAMPLES = 256
@@ -76,7 +76,7 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
 
 def _record(task: Task, skip_layers: tuple[str, ...]) -> Record:
     """Ranges from the first samples, and those of what the target rounds besides."""
-    arrays = task.samples.first(RANGE_SAMPLES)
+    arrays = task.samples.some(RANGE_SAMPLES)
     return quantize_post_training(
         task.model.graph_def,
         task.model.outputs,

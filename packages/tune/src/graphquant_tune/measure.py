@@ -16,7 +16,7 @@ from graphquant_tune.folded import fold_model
 from graphquant_tune.grids import WIDTHS, quantise_at
 from graphquant_tune.report import Report, silent
 from graphquant_tune.samples import Samples
-from graphquant_tune.sensitivity import LayerSensitivity, layer_sensitivities
+from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from graphquant_core.record import Record
 from graphquant_export.targets.mnn import LayerParams
 from graphquant_tune.loop import Ended
 from graphquant_tune.quality import Quality
-from graphquant_tune.sensitivity import LayerSensitivity
+from graphquant_tune.layer_costs import LayerSensitivity
 
 
 @attrs.frozen(eq=False)

@@ -1,4 +1,8 @@
-"""Samples of a model's inputs, in order or at random, of which only a batch is in memory."""
+"""Samples of a model's inputs, of which only a batch is in memory.
+
+They are always taken in a random order: files are often sorted by class, and a batch of one class,
+or the first thousand samples, would say little of the others.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,7 @@ class Samples:
         if self.count < FEWEST:
             raise ConfigError(f"samples ({self.count}) are too few: give at least {FEWEST}, or 500")
         self.batch_size = batches[0].size
+        self._order = np.random.default_rng(0).permutation(self.count)
         self._split = [
             name
             for name, value in self._arrays.items()
@@ -54,21 +59,18 @@ class Samples:
         ]
 
     def batches(self, most: int | None = None) -> Iterator[dict[str, Array]]:
-        """Feeds by tensor name, in order; the first `most` samples, or all of them.
+        """Feeds by tensor name, the same in each call; `most` of the samples, or all of them.
 
         A last part that is smaller than the others is left out unless it is the only one.
         """
         end = self.count if most is None else min(most, self.count)
         size = min(self.batch_size, end)
         for start in range(0, end - size + 1, size):
-            yield self._feeds(np.arange(start, start + size))
+            yield self._feeds(np.sort(self._order[start : start + size]))
 
-    def first(self, most: int) -> dict[str, Array]:
-        """The first `most` samples of each input, by its name."""
-        return {
-            name: value[: min(most, self.count)] if name in self._split else value
-            for name, value in self._arrays.items()
-        }
+    def some(self, most: int) -> dict[str, Array]:
+        """`most` samples of each input, or all of them, by its name: the same in each call."""
+        return self._part(np.sort(self._order[:most]))
 
     def at_random(self, seed: int) -> Iterator[dict[str, Array]]:
         """Feeds by tensor name without end: all samples in one random order after another."""
@@ -80,11 +82,13 @@ class Samples:
                 yield self._feeds(np.sort(order[start : start + size]))
 
     def _feeds(self, rows: npt.NDArray[np.int64]) -> dict[str, Array]:
-        part = {
+        return checked_feeds(self._graph, self._part(rows), "samples")
+
+    def _part(self, rows: npt.NDArray[np.int64]) -> dict[str, Array]:
+        return {
             name: value[rows] if name in self._split else value
             for name, value in self._arrays.items()
         }
-        return checked_feeds(self._graph, part, "samples")
 
     def _is_batched(self, name: str) -> bool:
         shape = self._graph.get_operation_by_name(name).outputs[0].shape

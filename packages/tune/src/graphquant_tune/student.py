@@ -44,12 +44,15 @@ class Student:
         return [(op.outputs[1], op.outputs[2]) for op in ops]
 
 
-def build_student(model: FoldedModel, moments: Moments) -> Student:
+def build_student(
+    model: FoldedModel, moments: Moments, start: Mapping[str, Float32Array] | None = None
+) -> Student:
     """`model` with a variable for each weight and bias, beside itself as teacher.
 
     Args:
         model: The float model.
         moments: Mean and variance of the layers that get a batch norm.
+        start: Values that constants start from instead of their own.
     """
     layers = [layer for layer in normalised_layers(model) if layer.name in moments]
     graph_def, norms = with_norms(model, layers, moments)
@@ -59,6 +62,7 @@ def build_student(model: FoldedModel, moments: Moments) -> Student:
         for node in graph_def.node
         if node.name in trained
     }
+    values |= {name: value for name, value in (start or {}).items() if name in trained}
     with tf.Graph().as_default() as graph:
         variables = import_with_variables(graph_def, values)
         inputs = {

@@ -5,15 +5,23 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from graphquant_tune.allocating import bits_within_quality, bits_within_size, uniform_bits
+from graphquant_tune.allocating import bits_within_quality, bits_within_size
 from graphquant_tune.allocation import Bits
 from graphquant_tune.compare import Comparison
 from graphquant_tune.distill import distil
 from graphquant_tune.goals import Goal
-from graphquant_tune.grids import WIDTHS, Widths, put_on_grids, quantise_at
+from graphquant_tune.grids import (
+    WIDTHS,
+    Widths,
+    calibrated,
+    put_on_grids,
+    quantise_at,
+    uniform_bits,
+)
 from graphquant_tune.loop import Ended, Progress
+from graphquant_tune.quality import COMPARED_SAMPLES, quality_of
 from graphquant_tune.result import TunedModel
-from graphquant_tune.sensitivity import LayerSensitivity, layer_sensitivities
+from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
 from graphquant_tune.task import Task
 
 Values = dict[str, npt.NDArray[np.float32]]
@@ -41,29 +49,33 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
             bits = bits_within_quality(model, widths, found, comparison, goal.within)
         else:
             bits = uniform_bits(model, widths, goal.bits)
-        values = widths.values(model, bits)
-        before = after = comparison.quality(values)
-        ended = Ended()
-        if task.schedule.steps:
-            trained, ended = _trained(task, bits, widths)
-            quality = comparison.quality(trained)
-            if quality.distance <= before.distance:
-                values, after = trained, quality
-            else:
-                task.warn_of_loss(before, quality)
-    made = put_on_grids(model, values, bits, widths)
+    made = calibrated(
+        model, bits, widths, task.samples.some(COMPARED_SAMPLES),
+        lambda done, total: task.report("rounding weights", done, total, ""),
+    )  # fmt: skip
+    before = after = quality_of(model.graph_def, made.graph_def, model.outputs, task.samples)
+    ended = Ended()
+    if task.schedule.steps:
+        values, ended = _trained(task, bits, model.values_in(made.graph_def), widths)
+        trained = put_on_grids(model, values, bits, widths)
+        quality = quality_of(model.graph_def, trained.graph_def, model.outputs, task.samples)
+        if quality.distance <= before.distance:
+            made, after = trained, quality
+        else:
+            task.warn_of_loss(before, quality)
     return TunedModel(
         made.graph_def, model.outputs, made.params, bits, made.plan, found, before, after, ended
     )
 
 
-def _trained(task: Task, bits: Bits, widths: Widths) -> tuple[Values, Ended]:
+def _trained(task: Task, bits: Bits, start: Values, widths: Widths) -> tuple[Values, Ended]:
     def heard(progress: Progress) -> None:
         task.report("training", progress.step, progress.steps, f"loss {progress.loss:.4g}")
 
     return distil(
         task.model,
         bits,
+        start,
         task.samples,
         task.schedule,
         asymmetric=widths.asymmetric,

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from graphquant_cli.commands import config, demo, export, plan, quantize, record, report, verify
+from graphquant_cli.commands import (
+    config,
+    demo,
+    export,
+    plan,
+    quantize,
+    record,
+    report,
+    sensitivity,
+    tune,
+    verify,
+)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -12,6 +23,8 @@ def add_commands(app: typer.Typer) -> None:
     app.command("plan", epilog=plan.EPILOG)(plan.plan)
     app.add_typer(config.app, name="config")
     app.command("quantize", epilog=quantize.EPILOG)(quantize.quantize)
+    app.command("tune", epilog=tune.EPILOG)(tune.tune)
+    app.command("sensitivity", epilog=sensitivity.EPILOG)(sensitivity.sensitivity)
     app.command("export", epilog=export.EPILOG)(export.export)
     app.command("verify", epilog=verify.EPILOG)(verify.verify)
     app.command("report", epilog=report.EPILOG)(report.report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from graphquant_cli.exporting import (
     check_inputs_are_kept,
     print_artifact,
     read_options,
+    write_weight_sources,
 )
 from graphquant_cli.help_text import examples
 from graphquant_cli.optional_packages import need
@@ -192,7 +192,7 @@ def _quantize_weights(
         typer.echo(f"the weights of {len(found.params)} {ops} quantised{_float_rest(found.plan)}")
         for line in _described(found, calibration is not None):
             typer.echo(line)
-    sources = _write_sources(found, save_path, artifact.paths)
+    sources = write_weight_sources(found.graph_def, found.params, save_path, artifact.paths)
     layers = [attrs.asdict(layer) for layer in found.params]
     rounded = [attrs.asdict(layer) for layer in found.rounded]
     skips = [{"name": skip.name, "reason": skip.reason} for skip in found.plan.skips]
@@ -221,19 +221,6 @@ def _float_rest(plan: Plan) -> str:
     first = plan.skips[0]
     stay = "stays" if len(plan.skips) == 1 else "stay"
     return f'; {len(plan.skips)} {stay} float, such as "{first.name}": {first.reason}'
-
-
-def _write_sources(found: Any, save_path: Path, written: Collection[Path]) -> tuple[Path, ...]:
-    """What `verify` takes as the model and its record, unless the target has written them."""
-    from graphquant_core.files import write_whole
-    from graphquant_export.targets.mnn import save_compress_params
-
-    graph, params = Path(f"{save_path}.pb"), Path(f"{save_path}.json")
-    if graph in written:
-        return ()
-    write_whole(graph, found.graph_def.SerializeToString(deterministic=True))
-    save_compress_params(params, found.params)
-    return graph, params
 
 
 def _check_options(

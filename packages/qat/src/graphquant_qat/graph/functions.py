@@ -169,7 +169,7 @@ def keeping(
         tf.raw_ops.AssignVariableOp(resource=counter, value=seen + 1)
 
     @concrete(*signature)
-    def nothing(*_: tf.Tensor) -> None:
+    def nothing(*unused: tf.Tensor) -> None:  # noqa: ARG001 the branch of a cond
         return
 
     return assign, nothing

@@ -84,7 +84,7 @@ def _symmetric(shape: Shape, axes: Shape, grid: Grid) -> Function:
         log_scale: tf.Tensor,
         on_grid: tf.Tensor,
         scale: tf.Tensor,
-        _: tf.Tensor,
+        offset: tf.Tensor,  # noqa: ARG001 a gradient gets every result
         upstream: tf.Tensor,
     ) -> list[tf.Tensor]:
         inside = tf.cast(tf.abs(weight) <= tf.reshape(scale * grid.maximum, trained), tf.float32)

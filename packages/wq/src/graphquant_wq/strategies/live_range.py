@@ -76,7 +76,11 @@ def _max_abs(rank: int, axes: Axes, maximum: int) -> Function:
         return [codes * _zero_where(dead, divisor), factors, tf.zeros_like(factors, tf.int32)]
 
     def backward(
-        weight: tf.Tensor, on_grid: tf.Tensor, scale: tf.Tensor, _: tf.Tensor, upstream: tf.Tensor
+        weight: tf.Tensor,
+        on_grid: tf.Tensor,
+        scale: tf.Tensor,
+        offset: tf.Tensor,  # noqa: ARG001 a gradient gets every result
+        upstream: tf.Tensor,
     ) -> list[tf.Tensor]:
         sizes = tf.abs(weight)
         at_end = _one_where(tf.equal(sizes, tf.reduce_max(sizes, others, keepdims=True)))
@@ -116,7 +120,7 @@ def _min_max(rank: int, axes: Axes, bits: int) -> Function:
         keeps_zero: tf.Tensor,
         on_grid: tf.Tensor,
         scale: tf.Tensor,
-        _: tf.Tensor,
+        offset: tf.Tensor,  # noqa: ARG001 a gradient gets every result
         upstream: tf.Tensor,
     ) -> list[tf.Tensor]:
         low, high = range_of(weight, keeps_zero)

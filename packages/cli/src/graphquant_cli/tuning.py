@@ -1,0 +1,98 @@
+"""What is written, checked and said of a tuned model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphquant_cli.exporting import RECORD, write_weight_sources
+
+if TYPE_CHECKING:
+    from graphquant_core.exporter import Artifact
+    from graphquant_export.inputs import LoadedModel
+    from graphquant_tune import TunedModel
+
+SUMMARY = "_tune.json"
+QUALITY_HEADER = ("", "SQNR", "same answers", "distance")
+VERIFIED_SAMPLES = 256
+
+
+def quality_rows(found: TunedModel) -> list[tuple[str, ...]]:
+    """The quality without training and of the result, beside the float model."""
+    rows: list[tuple[str, ...]] = []
+    for name, quality in (("without training", found.before), ("tuned", found.after)):
+        same = "-" if quality.agreement is None else f"{quality.agreement:.2%}"
+        rows.append((name, f"{quality.sqnr:.1f} dB", same, f"{quality.distance:.4g}"))
+    return rows
+
+
+def said(found: TunedModel) -> str:
+    """What was quantised and trained, in a line."""
+    widths = sorted(set(found.bits.values()), reverse=True)
+    counts = ", ".join(
+        f"{sum(bits == width for bits in found.bits.values())} at {width} bits" for width in widths
+    )
+    left = len(found.plan.skips)
+    rest = f"; {left} stay float" if left else ""
+    stopped = ", stopped by Ctrl-C" if found.training.interrupted else ""
+    return (
+        f"{len(found.bits)} layers are quantised: {counts}{rest} "
+        f"({found.training.steps} steps in {found.training.seconds:.0f} s{stopped})"
+    )
+
+
+def write_tuned(
+    model: LoadedModel,
+    found: TunedModel,
+    target: str,
+    save_path: Path,
+    keywords: dict[str, Any],
+) -> tuple[Artifact, tuple[Path, ...]]:
+    """(the target's files, and those that `verify` takes, with what was found out)."""
+    from graphquant_core.files import write_whole
+    from graphquant_export import export, write_record
+
+    artifact = export(model, found.factors, target, save_path, **keywords)
+    if isinstance(found.factors, tuple):
+        sources = write_weight_sources(model.graph_def, found.factors, save_path, artifact.paths)
+    else:
+        graph, record = Path(f"{save_path}.pb"), Path(f"{save_path}{RECORD}")
+        write_whole(graph, model.graph_def.SerializeToString(deterministic=True))
+        write_record(record, artifact.source.record)
+        sources = (graph, record)
+    summary = Path(f"{save_path}{SUMMARY}")
+    write_whole(summary, json.dumps(found.summary(), indent=2) + "\n")
+    return artifact, (*sources, summary)
+
+
+def verify_tuned(
+    artifact: Artifact, samples: dict[str, Any], labels: Path | None
+) -> dict[str, Any]:
+    """What `verify` finds on the first samples, and with labels on all of them."""
+    from graphquant_core.exceptions import MissingDependencyError
+    from graphquant_export import load_samples, verify
+
+    classes = None
+    if labels is not None:
+        classes = load_samples(labels, ["labels"], "labels")["labels"]
+    most = None if labels is not None else VERIFIED_SAMPLES
+    try:
+        found = verify(artifact, _first(samples, most), labels=classes)
+    except MissingDependencyError as error:
+        return {"verified": None, "lines": [f"not verified: {error}"]}
+    lines = [
+        f'accuracy of "{one.output}": {one.accuracy.runtime:.2%} in the runtime'
+        for one in found.outputs
+        if one.accuracy is not None
+    ]
+    problems = found.problems() or [f"{found.target}: verified on {found.samples} samples"]
+    return {"verified": found.ok(), "lines": [*lines, *problems]}
+
+
+def _first(samples: dict[str, Any], most: int | None) -> dict[str, Any]:
+    count = max((len(value) for value in samples.values() if value.ndim), default=0)
+    return {
+        name: value[:most] if value.ndim and len(value) == count else value
+        for name, value in samples.items()
+    }

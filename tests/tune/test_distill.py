@@ -1,0 +1,112 @@
+"""Self-distillation brings the answers nearer to the float model's, on the target's own grids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphquant_core.graph.frozen import import_frozen
+from graphquant_export import export, verify
+from graphquant_export.inputs import LoadedModel
+from graphquant_tune import tune
+from graphquant_tune.distill import distil
+from graphquant_tune.folded import fold_model
+from graphquant_tune.grids import put_on_grids, quantise_at
+from graphquant_tune.loop import Schedule
+from graphquant_tune.samples import Samples
+
+
+def tuned(models, images, name="classifier", target="mnn", **options):
+    options = {"weight_only": True, "bits": 2, "steps": 60, "batch_size": 32, **options}
+    return tune(models[name](), {"images": images}, target, **options)
+
+
+@pytest.mark.parametrize("name", ["classifier", "denoiser"])
+def test_training_brings_the_answers_nearer(models, images, name):
+    """At 2 bits by far, for class scores and for images alike."""
+    found = tuned(models, images, name, steps=150)
+    assert found.after.distance < 0.6 * found.before.distance
+    assert found.training.steps == 150
+
+
+@pytest.mark.usefixtures("mnn")
+@pytest.mark.parametrize("target", ["mnn", "onnx", "litert"])
+def test_the_runtime_computes_what_was_tuned(models, images, tmp_path, target):
+    """Every weight lies on the grid that the target finds."""
+    pytest.importorskip({"mnn": "MNN", "onnx": "onnxruntime", "litert": "ai_edge_litert"}[target])
+    found = tuned(models, images, target=target, bits=3, steps=20)
+    model = LoadedModel(found.graph_def, ("images",), found.outputs)
+    artifact = export(model, found.factors, target, tmp_path / "model")
+    checked = verify(artifact, {"images": images})
+    assert checked.ok(), checked.problems()
+
+
+def test_weights_on_their_grids_stay_as_they_are(models, images):
+    """What training returns is what is exported: quantising it again changes nothing."""
+    model = models["classifier"]()
+    folded = fold_model(model.graph_def, model.outputs)
+    samples = Samples(import_frozen(folded.graph_def), {"images": images}, 32)
+    widths = quantise_at(folded, (8,), ())
+    bits = {"conv": 4, "depthwise": 8, "pointwise": 2}
+    values, _ = distil(folded, bits, samples, Schedule(10))
+    made = put_on_grids(folded, values, bits, widths)
+    graph = import_frozen(made.graph_def)
+    ports = {layer.name: layer for layer in folded.layers}
+    for name, number in bits.items():
+        weight = values[ports[name].weight]
+        constant = graph.get_operation_by_name(name).inputs[1].op.get_attr("value")
+        stored = np.frombuffer(constant.tensor_content, np.float32).reshape(weight.shape)
+        np.testing.assert_allclose(stored, weight, atol=1e-5 * np.abs(weight).max())
+        channels = weight.reshape(-1, weight.shape[-1] if name != "depthwise" else 8).T
+        for channel in channels:
+            span = np.ptp(channel)
+            assert len(np.unique(np.round(channel / span * 1e4))) <= 2**number
+
+
+def test_the_same_seed_gives_the_same_model(models, images):
+    """And another one gives another."""
+    one, same, other = (tuned(models, images, steps=8, seed=seed) for seed in (3, 3, 4))
+    assert one.after.distance == pytest.approx(same.after.distance, rel=1e-3)
+    assert one.bits == same.bits
+    assert other.after.distance != one.after.distance or other.graph_def != one.graph_def
+
+
+def test_ctrl_c_keeps_what_was_learned(models, images):
+    """The result is whole, and says that it was stopped."""
+
+    def stop(stage, done, *_):
+        if stage == "training" and done >= 30:
+            raise KeyboardInterrupt
+
+    found = tuned(models, images, steps=500, report=stop)
+    assert found.training.interrupted
+    assert found.training.steps < 500
+    assert found.after.distance <= found.before.distance
+
+
+def test_minutes_end_the_training(models, images):
+    """Its rate has fallen by then; what was learned is kept."""
+    found = tuned(models, images, steps=100_000, minutes=0.05)
+    assert 0 < found.training.steps < 100_000
+    assert not found.training.interrupted
+
+
+def test_a_start_that_training_makes_worse_is_kept(models, images, caplog):
+    """A single step at 8 bits moves away from a model that has nothing to gain; it is said."""
+    found = tuned(models, images, bits=8, steps=1)
+    assert found.after == found.before
+    assert "its start is kept" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["ascend", "litert", "onnx"])
+def test_int8_is_tuned_on_the_roundings_of_the_target(models, images, tmp_path, target):
+    """It is exported from its record alone, and the runtime computes what was simulated."""
+    if target != "ascend":
+        pytest.importorskip({"onnx": "onnxruntime", "litert": "ai_edge_litert"}[target])
+    found = tuned(models, images, target=target, weight_only=False, bits=None, steps=60)
+    assert found.after.distance <= found.before.distance
+    assert set(found.bits.values()) == {8}
+    model = LoadedModel(found.graph_def, ("images",), found.outputs)
+    artifact = export(model, found.factors, target, tmp_path / "model")
+    checked = verify(artifact, {"images": images})
+    assert checked.ok(), checked.problems()
