@@ -17,6 +17,7 @@ from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
+from graphquant_export.targets.mnn.int8.depthwise_biases import with_depthwise_biases
 from graphquant_export.targets.mnn.int8.mnn_layers import find_parts
 from graphquant_export.targets.mnn.int8.planned_layers import (
     INT8,
@@ -48,7 +49,7 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         read_bytes(path, "save_path")
     graph_def = load_graph_def(frozen_path, "save_path")
     view = GraphView(import_frozen(graph_def))
-    simulated = simulation_of(source)
+    simulated = with_depthwise_biases(simulation_of(source))
     missing = [
         layer.node
         for layer in simulated.layers
