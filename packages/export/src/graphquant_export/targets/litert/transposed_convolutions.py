@@ -16,18 +16,18 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from graphquant_export.quantized.subpixels import (
+    Axis,
+    common_block,
+    same_crop,
+    subpixel_weight,
+)
 from graphquant_export.targets.litert import names
 from graphquant_export.targets.litert.float_graph import Edge, FloatGraph, Op
 from graphquant_export.targets.litert.grids import Grids
 from graphquant_export.targets.litert.kinds import WEIGHT_PORTS
 from graphquant_export.targets.litert.new_operators import new_constant, new_operator, new_value
 from graphquant_export.targets.litert.schema import schema
-from graphquant_export.targets.litert.subpixels import (
-    Axis,
-    common_block,
-    same_crop,
-    subpixel_weight,
-)
 from graphquant_export.targets.litert.transposes import used
 from graphquant_export.targets.litert.weights import StoredLayer
 
@@ -139,7 +139,7 @@ def _convolution(
         spread.blockSize = block
         sizes = [batch, height.count * block, width.count * block, channels]
         chain.add("DEPTH_TO_SPACE", spread, sizes)
-    if sizes[1:3] != [height.result, width.result]:
+    if not (height.is_whole and width.is_whole):
         begin = np.array([0, height.crop, width.crop, 0], np.int32)
         size = np.array([-1, height.result, width.result, -1], np.int32)
         chain.add("SLICE", schema.SliceOptionsT(), [*size], begin, size)

@@ -97,9 +97,11 @@ def _without_fake_quantizers(
 
 def _all_takers(editor: GraphDefEditor, name: str) -> list[str]:
     """Who takes a result of the Pad or Split called `name`; nobody for another op."""
-    if editor.node(name).op not in ("Pad", "Split"):
+    node = editor.node(name)
+    if node.op not in ("Pad", "Split"):
         return []
-    ports = range(editor.node(name).attr["num_split"].i or 1)
+    # A protobuf map gets what is looked up in it.
+    ports = range(node.attr["num_split"].i if node.op == "Split" else 1)
     return [taker for port in ports for taker, _ in editor.consumers(f"{name}:{port}")]
 
 

@@ -17,7 +17,6 @@ from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
-from graphquant_export.targets.mnn.int8.depthwise_biases import with_depthwise_biases
 from graphquant_export.targets.mnn.int8.mnn_layers import find_parts
 from graphquant_export.targets.mnn.int8.planned_layers import (
     INT8,
@@ -49,10 +48,11 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         read_bytes(path, "save_path")
     graph_def = load_graph_def(frozen_path, "save_path")
     view = GraphView(import_frozen(graph_def))
-    simulated = with_depthwise_biases(simulation_of(source))
+    simulated = simulation_of(source)
+    mnn = mnn_target(simulated, source.record)
     missing = [
         layer.node
-        for layer in simulated.layers
+        for layer in mnn.simulated.layers
         if layer.node not in {op.name for op in view.operations}
     ]
     if missing:
@@ -60,7 +60,6 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
             f'save_path ("{frozen_path}") holds another model: it has no layer "{missing[0]}"'
         )
     stored = read_mnn_model(model_path).layers
-    mnn = mnn_target(simulated, source.record)
     planned = tuple(_as_stored(view, layer, stored) for layer in mnn.described)
     parts = find_parts(view, planned, stored)
     return MnnInt8Artifact(

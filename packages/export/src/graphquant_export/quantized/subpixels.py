@@ -8,6 +8,7 @@ whose weight at the distance d = j - m * u is w[r - s * d].
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
@@ -60,6 +61,11 @@ class Axis:
         needed = (self.count - 1) * self.step + self.length
         return self.before, max(needed - self.before - self.size, 0)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the blocks are the result, of which nothing is cut off."""
+        return self.crop == 0 and self.count * self.block == self.result
+
     def taps(self) -> npt.NDArray[np.int64]:
         """``[block, length]``: index in the weight, -1 where the convolution has a zero."""
         remainders = np.arange(self.block)[:, None]
@@ -73,7 +79,7 @@ def same_crop(size: int, result: int, kernel: int, stride: int) -> int:
     return max((size - 1) * stride + kernel - result, 0) // 2
 
 
-def common_block(strides: tuple[int, int]) -> int:
+def common_block(strides: Sequence[int]) -> int:
     """Block size for both axes: DEPTH_TO_SPACE knows only one."""
     return math.lcm(*strides)
 
