@@ -118,9 +118,10 @@ def simulate_mnn(artifact: MnnInt8Artifact) -> Any:
             editor.set_input(name, port, quantizer)
     for row in artifact.planned:
         if row.output is not None:
-            unquantized = editor.unique_name(f"{row.result}/unquantized")
-            editor.rename(row.result, unquantized)
-            editor.add(fake_quantizer(row.result, unquantized, row.output.scale, row.output.zero))
+            result = row.finished or row.result
+            unquantized = editor.unique_name(f"{result}/unquantized")
+            editor.rename(result, unquantized)
+            editor.add(fake_quantizer(result, unquantized, row.output.scale, row.output.zero))
     return editor.graph_def(artifact.source.outputs)
 
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.frozen import check_outputs, cpu_session, import_frozen, tensor_name
+from graphquant_core.registry import load_registry
 from graphquant_export.quantized.exact_form import EXACT_OPS
 from graphquant_export.quantized.exact_sums import IntegerOps, exact_sums
-from graphquant_export.targets.ascend.functions import ASCEND_OPS
 
 
 def integer_reference(
@@ -25,7 +25,8 @@ def integer_reference(
 
     Args:
         graph_def: ``<save_path>_quantized.pb`` or ``<save_path>_deploy.pb``, or the graph of
-            integers of a simulation, `SimulatedGraph.exact`.
+            integers of a simulation, `SimulatedGraph.exact`; of another target whose files are
+            TensorFlow graphs, one with the ops that its exporter says as ``integer_ops``.
         outputs: Names of the ops whose first output is wanted.
         feeds: Value of each placeholder, by name (``"x"`` or ``"x:0"``).
 
@@ -51,8 +52,11 @@ def integer_reference(
 
 def _integer_ops(graph_def: tf.compat.v1.GraphDef) -> IntegerOps:
     types = {node.op for node in graph_def.node}
-    for ops in (EXACT_OPS, ASCEND_OPS):
-        if types & ops.sources:
+    if types & EXACT_OPS.sources:
+        return EXACT_OPS
+    for exporter in load_registry().exporters.values():
+        ops: IntegerOps | None = getattr(exporter, "integer_ops", None)
+        if ops is not None and types & ops.sources:
             return ops
     raise ModelFileError(
         "the graph has no quantised layer: give a <save_path>_quantized.pb, or the exact graph of "

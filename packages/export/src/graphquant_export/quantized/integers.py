@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from graphquant_core.channels import per_channel_shape
 from graphquant_core.exceptions import BiasOverflowError, RecordError
+from graphquant_core.value_grid import ValueGrid
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -76,6 +77,17 @@ def bias_codes(layer: str, bias: Float64Array, scale: Float32Array) -> npt.NDArr
             f"[{_INT32.min}, {_INT32.max}], please add the layer to skip_layers in the config"
         )
     return codes.astype(np.int32)
+
+
+def zero_point_shift(scale: Float32Array, result: ValueGrid) -> Float64Array:
+    """(round(p) - p) * scale, p = zero_point * result.scale / scale: float64, the shape of `scale`.
+
+    What a kernel is off that adds the zero point of `result` to a sum whose step is `scale`, as a
+    whole number of such steps.
+    """
+    step = scale.astype(np.float64)
+    steps = result.zero_point * result.scale / step
+    return np.asarray((np.rint(steps) - steps) * step)
 
 
 def off_grid_error(

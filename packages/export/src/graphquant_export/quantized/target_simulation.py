@@ -17,6 +17,7 @@ from graphquant_export.quantized.round_values import ValueQuantizer, round_value
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_planner import TargetPlanner
 from graphquant_export.quantized.value_grids import grids_of_values
+from graphquant_export.quantized.zero_points import shift_results, zero_point_shifts
 
 
 @attrs.frozen
@@ -86,18 +87,26 @@ def simulate_target(
     plan = planner.plan(known=record.value_grids)
     grids = grids_of_values(plan.values, record.value_grids)
     nodes = {tensor_name(value.tensor.name): grids[value.name] for value in plan.values}
-    graph_def, quantizers = round_values(simulated.graph_def, simulated.outputs, nodes)
+    by_name = planner.grids | grids
+    rounded = {layer: by_name[rounds] for layer, (_, rounds) in plan.results.items()}
+    shifts = zero_point_shifts(simulated, rules, rounded)
+    shifted = shift_results(simulated.graph_def, simulated.outputs, shifts)
+    graph_def, quantizers = round_values(shifted, simulated.outputs, nodes)
     dequantized = simulated.exact.results
     exact = {dequantized.get(node, node): grid for node, grid in nodes.items()}
-    reference, rounding = round_values(simulated.exact.graph_def, simulated.outputs, exact)
+    shifted = shift_results(
+        simulated.exact.graph_def,
+        simulated.outputs,
+        {dequantized.get(node, node): shift for node, shift in shifts.items()},
+    )
+    reference, rounding = round_values(shifted, simulated.outputs, exact)
     used = {value.name: grids[value.name] for value in plan.values if value.has_range}
     record = attrs.evolve(record, value_grids=used)
-    by_name = planner.grids | grids
     renamed = {quantizer.name: quantizer.source for quantizer in rounding}
     results = {}
-    for layer, (tensor, rounds) in plan.results.items():
+    for layer, (tensor, _) in plan.results.items():
         node = dequantized.get(tensor.op.name, tensor.op.name)
-        results[layer] = PlannedResult(renamed.get(node, node), by_name[rounds])
+        results[layer] = PlannedResult(renamed.get(node, node), rounded[layer])
     return TargetSimulation(
         graph_def, quantizers, reference, results, frozenset(float_layers), rules, record
     )

@@ -2,8 +2,8 @@
 
 Sources: the operator table of LiteRT's 8-bit quantisation specification and its kernels, of which
 LEAKY_RELU and RESIZE_BILINEAR round more than once and are left out; the kernels of ONNX Runtime,
-whose MatMulInteger returns floats; and those of MNN, which averages with floats, and quantises the
-weight of a transposed convolution only.
+whose MatMulInteger returns floats; and those of MNN, which averages with floats, and adds the
+zero point of the result of a depthwise convolution to its sum.
 """
 
 from __future__ import annotations
@@ -37,5 +37,8 @@ ONNX = TargetRules(
 )
 """Results of layers; anything else computes with the floats behind DequantizeLinear."""
 
-MNN = TargetRules(results=frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul"}))
+MNN = TargetRules(
+    results=frozenset({"Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "MatMul"}),
+    summed_zero_points=frozenset({"DepthwiseConv2dNative"}),
+)
 """Results of layers, whose grids are kept away from what its runtime would hand them to."""

@@ -23,10 +23,17 @@ if TYPE_CHECKING:
     from graphquant_core.exporter import Artifact, ExportSource
     from graphquant_core.runtime import Runtime
     from graphquant_core.target_rules import TargetRules
+    from graphquant_export.quantized.exact_sums import IntegerOps
 
 
 class Entry(Protocol):
-    """The module ``entry`` of a target."""
+    """The module ``entry`` of a target.
+
+    Attributes:
+        integer_ops: The ops of its graphs of integers, of a target that has such graphs.
+    """
+
+    integer_ops: IntegerOps
 
     def export(
         self,
@@ -57,10 +64,12 @@ class Target:
     Attributes:
         name: Its name, and that of its room.
         options: The keywords that its `export` takes besides.
+        graphs_of_integers: Whether its files are TensorFlow graphs, with ops of its own.
     """
 
     name: str
     options: tuple[ExportOption, ...] = ()
+    graphs_of_integers: bool = False
 
     @property
     def endings(self) -> tuple[str, ...]:
@@ -73,6 +82,14 @@ class Target:
         from graphquant_export.targets import rules
 
         found: TargetRules = getattr(rules, self.name.upper())
+        return found
+
+    @property
+    def integer_ops(self) -> IntegerOps | None:
+        """The ops of its graphs of integers; ``None`` where it has no such graphs."""
+        if not self.graphs_of_integers:
+            return None
+        found: IntegerOps = self._entry.integer_ops
         return found
 
     def export(
@@ -108,7 +125,7 @@ class Target:
         return cast("Entry", importlib.import_module(f"{__package__}.{self.name}.entry"))
 
 
-ASCEND = Target("ascend")
+ASCEND = Target("ascend", graphs_of_integers=True)
 MNN = Target("mnn")
 ONNX = Target(
     "onnx",

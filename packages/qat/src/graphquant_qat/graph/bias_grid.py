@@ -1,8 +1,10 @@
 """Puts what is added behind a quantised layer on the int32 grid that it is deployed on.
 
 The deployed layer adds round(b / s) * s, s = scale_d * scale_w of the record, where b is all that
-bias, batch norm and constants add to a channel. Half a step of s is a few thousandths of a step of
-the result, and yet flips as many thousandths of the next layer's codes by a whole step.
+bias, batch norm and constants add to a channel. A kernel that sums the zero point z of its result,
+too, adds (round(p) - p) * s besides, p = z * scale of the result / s. Half a step of s is a few
+thousandths of a step of the result, and yet flips as many thousandths of the next layer's codes by
+a whole step.
 """
 
 from __future__ import annotations
@@ -49,7 +51,32 @@ class Folding:
     sign: int = 1
 
 
-def round_biases(rewrite: Rewrite, layers: Iterable[tuple[Layer, str, str]]) -> None:
+@attrs.frozen
+class BiasGrid:
+    """On which grid the bias of a layer lies.
+
+    Attributes:
+        layer: A layer with a weight.
+        scale_d: Name of the scale [] of its activation.
+        scale_w: Name of the unfolded scale [] or [C] of its weight.
+        scale: Name of the scale [] of its result, where its kernel sums the zero point of it.
+        zero_point: Name of that zero point [].
+    """
+
+    layer: Layer
+    scale_d: str
+    scale_w: str
+    scale: str | None = None
+    zero_point: str | None = None
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of its tensors: two, or four."""
+        names = (self.scale_d, self.scale_w, self.scale, self.zero_point)
+        return tuple(name for name in names if name is not None)
+
+
+def round_biases(rewrite: Rewrite, layers: Iterable[BiasGrid]) -> None:
     """Lets the last addition of a vector behind each layer bring the whole sum to the grid.
 
     No variable changes, and no op is added on activations: one vector for each layer. A batch norm
@@ -58,15 +85,15 @@ def round_biases(rewrite: Rewrite, layers: Iterable[tuple[Layer, str, str]]) -> 
 
     Args:
         rewrite: The open transaction.
-        layers: (layer with a weight, name of scale_d [], name of the unfolded scale_w [] or [C]).
+        layers: The layers with their grids.
     """
-    for layer, scale_d, scale_w in layers:
-        steps = _folded_steps(rewrite.view, layer)
-        channels = layer.output_channels or 0
+    for grid in layers:
+        steps = _folded_steps(rewrite.view, grid.layer)
+        channels = grid.layer.output_channels or 0
         vectors = [i for i, step in enumerate(steps) if _adds_vector(step, channels)]
         if vectors:
             last = vectors[-1]
-            tensors = [rewrite.graph.get_tensor_by_name(name) for name in (scale_d, scale_w)]
+            tensors = [rewrite.graph.get_tensor_by_name(name) for name in grid.tensors]
             _round(rewrite, steps, last, tensors)
 
 
@@ -89,7 +116,7 @@ def _round(
     step = steps[last]
     value, port = _added(step)
     shape = tuple(int(size) for size in value.shape.as_list())
-    function = _on_grid(tuple(map(_folding, steps)), last, shape)
+    function = _on_grid(tuple(map(_folding, steps)), last, shape, len(scales) > 2)
     parameters = [tensor for one in steps for tensor in _parameters(one)]
     with rewrite.beside(step.op), tf.compat.v1.name_scope(f"{step.op.name}_on_grid/"):
         (rounded,) = call(
@@ -126,19 +153,24 @@ def _parameters(step: FoldedStep) -> list[tf.Tensor]:
 
 @functools.cache
 def _on_grid(
-    foldings: tuple[Folding, ...], last: int, shape: tuple[int, ...]
+    foldings: tuple[Folding, ...], last: int, shape: tuple[int, ...], sums_zero_point: bool
 ) -> tf.types.experimental.ConcreteFunction:
     """(value, scale_d [], scale_w [] or [C], parameters of each step) -> value of `shape`.
+
+    With `sums_zero_point`, scale [] and zero point [] of the result follow scale_w.
 
     The arithmetic is that of the export: fold in float64, scales in float32, round half to even.
     """
     counts = [4 if folding.kind == "norm" else 1 for folding in foldings]
     any_shape = tf.TensorSpec(None, tf.float32)
 
-    @concrete(*[any_shape] * (3 + sum(counts)))
+    result = [any_shape, tf.TensorSpec([], tf.int32)] if sums_zero_point else []
+
+    @concrete(*[any_shape] * 3, *result, *[any_shape] * sum(counts))
     def function(
         value: tf.Tensor, scale_d: tf.Tensor, scale_w: tf.Tensor, *parameters: tf.Tensor
     ) -> tf.Tensor:
+        grid, parameters = parameters[: len(result)], parameters[len(result) :]
         vectors = iter([tf.cast(tf.reshape(p, [-1]), tf.float64) for p in parameters])
         one = tf.constant(1.0, tf.float64)
         factor, bias, behind, scaled = one, one * 0, one, False
@@ -158,7 +190,11 @@ def _on_grid(
         if scaled:
             folded = tf.where(folded < FLOAT32_EPSILON, tf.ones_like(folded), folded)
         step = tf.cast(scale_d * folded, tf.float64)
-        missing = tf.math.divide_no_nan(tf.round(bias / step) * step - bias, behind)
+        rounded = tf.round(bias / step)
+        if sums_zero_point:
+            zero = tf.cast(grid[0], tf.float64) * tf.cast(grid[1], tf.float64) / step
+            rounded += tf.round(zero) - zero
+        missing = tf.math.divide_no_nan(rounded * step - bias, behind)
         old = tf.cast(tf.reshape(value, [-1]), tf.float64)
         new = old + foldings[last].sign * missing
         new = tf.where(tf.math.is_finite(new), new, old + tf.zeros_like(new))

@@ -22,11 +22,12 @@ from graphquant_core.quantizers import ActivationQuantizer, QuantizerRequest
 from graphquant_core.registry import Registry, load_registry
 from graphquant_core.target_rules import TargetRules
 from graphquant_qat.config.model import ActivationConfig, LayerConfig, RetrainConfig, WeightConfig
-from graphquant_qat.graph.bias_grid import round_biases
+from graphquant_qat.graph.bias_grid import BiasGrid, round_biases
 from graphquant_qat.graph.bypassed import taken_by_one, trains
 from graphquant_qat.graph.insert_values import QuantizedValue, ValueInsertion
 from graphquant_qat.graph.rounded_values import plan_values
 from graphquant_qat.graph.split_groups import splits_of_groups
+from graphquant_qat.graph.take_place import hangs_on
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +116,11 @@ def insert_quantizers(
     if not known:
         insertion.round_values([layer for layer, _ in enabled.values()], rules, config)
     insertion.finish()
+    grids = insertion.grids_of_sums(rules)
     round_biases(
         rewrite,
         [
-            (layer.layer, layer.activation.scale, layer.weight.scale)
+            BiasGrid(layer.layer, layer.activation.scale, layer.weight.scale, *grids.get(name, ()))
             for name, layer in quantized.items()
             if layer.weight is not None and name not in done.layers
         ],
@@ -190,6 +192,21 @@ class _Insertion:
             return self._quantizer(found, tensors[name])
 
         self.values.place(by_output, quantizer)
+
+    def grids_of_sums(self, rules: TargetRules) -> dict[str, tuple[str, str]]:
+        """(scale, zero point) of the result of each layer whose kernel sums the zero point."""
+        if self.values is None:
+            return {}
+        graph = self.rewrite.graph
+        by_output = {placed.output: placed for placed in self.placed.values()}
+        found = {}
+        for layer, placed in self.values.results(by_output).items():
+            op, names = graph.get_operation_by_name(layer), (placed.scale, placed.offset)
+            tensors = map(graph.get_tensor_by_name, names)
+            # A range that follows the data would hang on the bias that hangs on it.
+            if op.type in rules.summed_zero_points and not any(hangs_on(t, op) for t in tensors):
+                found[layer] = names
+        return found
 
     def rounded(self) -> dict[str, QuantizedValue]:
         """The values that were rounded, once everything takes them."""

@@ -76,6 +76,15 @@ class ValueInsertion:
             request = QuantizerRequest(_key(value.name), INT8, options=options)
             self._placed[value.name] = self._placer.value(value.tensor, built, request)
 
+    def results(self, quantizers: Mapping[str, PlacedQuantizer]) -> dict[str, PlacedQuantizer]:
+        """What rounds the result of each layer that returns integers, by the layer's name.
+
+        Args:
+            quantizers: The quantisers of what layers take, by the names that the plan has.
+        """
+        known = {**quantizers, **self._placed}
+        return {layer: known[rounds] for layer, (_, rounds) in self._plan.results.items()}
+
     def connect(self, carried: Carry) -> dict[str, QuantizedValue]:
         """Lets everything take the rounded values, once the collected ops are in the graph.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 
+import attrs
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
@@ -28,7 +29,9 @@ def rules_of(target: str | Sequence[str], registry: Registry) -> TargetRules:
     rules, found = TargetRules(), rules_by_target(target, registry)
     for one in found.values():
         rules = _together(rules, one, list(found))
-    return rules
+    # What is exact for one target and not for another is left as most of them have it.
+    summed = frozenset.intersection(*(one.summed_zero_points for one in found.values()))
+    return attrs.evolve(rules, summed_zero_points=summed)
 
 
 def _together(one: TargetRules, other: TargetRules, names: Sequence[str]) -> TargetRules:

@@ -76,3 +76,13 @@ def upstream(rounded: tf.Tensor, value: tf.Tensor) -> list[tf.Operation]:
             found[op] = None
             waiting.extend(tensor.op for tensor in op.inputs)
     return list(found)
+
+
+def hangs_on(tensor: tf.Tensor, op: tf.Operation) -> bool:
+    """Whether `tensor` is computed from what `op` returns."""
+    found: set[tf.Operation] = set()
+    waiting = [tensor.op]
+    while waiting:
+        found.add(waiting[-1])
+        waiting.extend(t.op for t in waiting.pop().inputs if t.op not in found)
+    return op in found

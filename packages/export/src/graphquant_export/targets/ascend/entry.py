@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from graphquant_export.targets.ascend.artifact import AscendArtifact
 from graphquant_export.targets.ascend.export import export_ascend, open_ascend
+from graphquant_export.targets.ascend.functions import ASCEND_OPS
 from graphquant_export.targets.ascend.runtime import AscendRuntime
 
+integer_ops = ASCEND_OPS
 runtime = AscendRuntime
 open = open_ascend  # noqa: A001 the contract's name
 

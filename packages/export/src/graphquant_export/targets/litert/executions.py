@@ -37,7 +37,9 @@ def layer_execution(
             lacking = f"no operator of the file returns {' or '.join(map(repr, results))}"
         return LayerExecution(row.name, row.op_type, None, "missing", lacking)
     execution, reason = _execution(*_types(file, row.name, operator))
-    return LayerExecution(row.name, row.op_type, file.name(operator.outputs[0]), execution, reason)
+    return LayerExecution(
+        row.name, row.op_type, file.name(result_of(file, operator)), execution, reason
+    )
 
 
 def find_operator(file: LiteRtFile, layer: str, results: Collection[str]) -> FileOperator | None:
@@ -49,6 +51,14 @@ def find_operator(file: LiteRtFile, layer: str, results: Collection[str]) -> Fil
     while found is not None and found.kind in PREPARING:
         found = next(file.takers(found.outputs[0]), None)
     return found
+
+
+def result_of(file: LiteRtFile, operator: FileOperator) -> int:
+    """The tensor with what the layer of `operator` returns, which others may finish."""
+    tensor = operator.outputs[0]
+    while names.is_part(file.name(tensor)):
+        tensor = next(file.takers(tensor)).outputs[0]
+    return tensor
 
 
 def _returns(file: LiteRtFile, operator: FileOperator, results: Collection[str]) -> bool:

@@ -13,10 +13,12 @@ from graphquant_export.targets.litert.convert import convert
 from graphquant_export.targets.litert.emit import emit
 from graphquant_export.targets.litert.float_graph import FloatGraph, read_float_graph
 from graphquant_export.targets.litert.grids import Grids
+from graphquant_export.targets.litert.inexact_layers import inexact_layers
 from graphquant_export.targets.litert.integer_plan import IntegerPlan, plan_integers
 from graphquant_export.targets.litert.kinds import WEIGHT_PORTS
 from graphquant_export.targets.litert.pooling import with_rescaling_pools
 from graphquant_export.targets.litert.stored_weight import StoredWeight
+from graphquant_export.targets.litert.transposed_convolutions import with_single_rounding
 from graphquant_export.targets.litert.transposes import without_inverse_transposes
 from graphquant_export.targets.litert.weights import StoredLayer, layer_names, store_layer
 
@@ -40,6 +42,7 @@ def integer_model(simulated: SimulatedGraph, target: TargetSimulation, integer_i
     graph = without_inverse_transposes(read_float_graph(convert(prepared), prepared))
     found = (store_layer(graph, layer) for layer in simulated.layers)
     layers = [layer for layer in found if layer is not None]
+    graph, layers = with_single_rounding(graph, Grids(graph, quantizers), layers)
     grids = Grids(graph, quantizers)
     graph, pools = with_rescaling_pools(graph, grids, layers)
     activations = {layer.op: quantizers[layer.layer.quantizer] for layer in layers}
@@ -53,16 +56,15 @@ def integer_model(simulated: SimulatedGraph, target: TargetSimulation, integer_i
 
 
 def _stored_weight(graph: FloatGraph, stored: StoredLayer) -> StoredWeight:
-    layer = stored.layer
     assert stored.codes is not None
-    assert layer.weight_scale is not None
+    assert stored.weight_scale is not None
     return StoredWeight(
-        layer.name,
+        stored.layer.name,
         stored.codes,
-        layer.weight_scale,
+        stored.weight_scale,
         WEIGHT_PORTS[graph.ops[stored.op].kind].channel_axis,
         bias=stored.bias,
-        bias_scale=layer.scale,
+        bias_scale=stored.bias_scale,
     )
 
 
@@ -74,6 +76,7 @@ def _warn_of_float_layers(
     target: TargetSimulation,
 ) -> None:
     operators = {layer.layer.name: layer.op for layer in layers}
+    inexact = inexact_layers(simulated) if target.float_layers else {}
     for layer in simulated.layers:
         if layer.name not in operators:
             logger.warning(
@@ -82,10 +85,9 @@ def _warn_of_float_layers(
                 layer.op_type,
             )
         elif graph.ops[operators[layer.name]].outputs[0] not in plan.values:
-            reason = (
-                "LiteRT has no kernel that rounds an average over padding once"
-                if layer.name in target.float_layers
-                else "the record has no grid of what it returns; give calibration= samples that "
-                "show its range, or train for litert"
+            reason = inexact.get(
+                layer.name,
+                "the record has no grid of what it returns; give calibration= samples that show "
+                "its range, or train for litert",
             )
             logger.warning('layer "%s" computes in float: %s', layer.name, reason)

@@ -8,14 +8,13 @@ the grid that is wanted, as the simulation does.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
-from graphquant_export.targets.litert.float_graph import Edge, FloatGraph, Op
+from graphquant_export.targets.litert.float_graph import FloatGraph, Op
 from graphquant_export.targets.litert.grids import Grids
+from graphquant_export.targets.litert.new_operators import new_constant, new_operator
 from graphquant_export.targets.litert.schema import schema
 from graphquant_export.targets.litert.stored_weight import StoredWeight
 from graphquant_export.targets.litert.weights import StoredLayer
@@ -76,8 +75,8 @@ def _covers(op: Op, size: tuple[int, int], window: tuple[int, int]) -> bool:
 def _mean(graph: FloatGraph, op: Op) -> Op:
     options = schema.ReducerOptionsT()
     options.keepDims = True
-    operator = _operator(graph.model, "MEAN", "ReducerOptions", options)
-    axes = _constant(graph.model, "axes", np.array([1, 2], np.int32), schema.TensorType.INT32)
+    operator = new_operator(graph.model, "MEAN", "ReducerOptions", options)
+    axes = new_constant(graph.model, "axes", np.array([1, 2], np.int32))
     return attrs.evolve(op, kind="MEAN", operator=operator, inputs=(op.inputs[0], axes))
 
 
@@ -89,35 +88,11 @@ def _depthwise(graph: FloatGraph, op: Op, window: tuple[int, int], channels: int
     options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
     options.fusedActivationFunction = pooling.fusedActivationFunction
     kind = "DEPTHWISE_CONV_2D"
-    operator = _operator(graph.model, kind, "DepthwiseConv2DOptions", options)
+    operator = new_operator(graph.model, kind, "DepthwiseConv2DOptions", options)
     weight = np.full((1, *window, channels), 1 / np.prod(window), np.float32)
-    float32 = schema.TensorType.FLOAT32
     inputs = (
         op.inputs[0],
-        _constant(graph.model, "weight", weight, float32),
-        _constant(graph.model, "bias", np.zeros(channels, np.float32), float32),
+        new_constant(graph.model, "weight", weight),
+        new_constant(graph.model, "bias", np.zeros(channels, np.float32)),
     )
     return attrs.evolve(op, kind=kind, operator=operator, inputs=inputs)
-
-
-def _operator(model: Any, kind: str, options_type: str, options: Any) -> Any:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
-    code.version = 1
-    model.operatorCodes.append(code)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.builtinOptionsType = getattr(schema.BuiltinOptions, options_type)
-    operator.builtinOptions = options
-    return operator
-
-
-def _constant(model: Any, name: str, value: npt.NDArray[Any], dtype: int) -> Edge:
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(value.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor = schema.TensorT()
-    tensor.name, tensor.shape = name.encode(), np.array(value.shape, np.int32)
-    tensor.type, tensor.buffer = dtype, len(model.buffers) - 1
-    model.subgraphs[0].tensors.append(tensor)
-    return Edge(len(model.subgraphs[0].tensors) - 1)

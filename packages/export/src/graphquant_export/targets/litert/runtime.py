@@ -22,7 +22,11 @@ from graphquant_export.inputs.feeds import checked_feeds, default_feeds
 from graphquant_export.quantized.simulate import SimulatedLayer, simulation_of
 from graphquant_export.targets.litert import names
 from graphquant_export.targets.litert.artifact import LiteRtArtifact
-from graphquant_export.targets.litert.executions import find_operator, layer_execution
+from graphquant_export.targets.litert.executions import (
+    find_operator,
+    layer_execution,
+    result_of,
+)
 from graphquant_export.targets.litert.file import LiteRtFile
 from graphquant_export.targets.litert.interpreter import check_installed, invoke
 
@@ -97,7 +101,7 @@ class LiteRtRuntime:
             operator = find_operator(self._file, row.name, self._results(row.name))
             if operator is not None:
                 joined = self._file.find(self._joined.get(row.name, ""))
-                tensors[row.name] = operator.outputs[0] if joined is None else joined
+                tensors[row.name] = result_of(self._file, operator) if joined is None else joined
         content = self._file.with_outputs(list(dict.fromkeys(tensors.values())))
         found = invoke(content, self._inputs(feeds))
         return {name: self._layer_output(name, t, found[t]) for name, t in tensors.items()}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from graphquant_core.record import Record
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
-from graphquant_export.targets.litert.padded_pools import padded_pools
+from graphquant_export.targets.litert.inexact_layers import inexact_layers
 from graphquant_export.targets.rules import LITERT
 
 
@@ -31,4 +31,4 @@ def simulate_litert(
             is computed with integers, too.
     """
     rules = attrs.evolve(LITERT, integer_outputs=integer_io)
-    return simulate_target(simulated, record, rules, calibration, padded_pools(simulated))
+    return simulate_target(simulated, record, rules, calibration, inexact_layers(simulated).keys())

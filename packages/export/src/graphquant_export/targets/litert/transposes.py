@@ -6,7 +6,7 @@ quantiser stands between them, TensorFlow's converter keeps both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -30,7 +30,7 @@ def without_inverse_transposes(graph: FloatGraph) -> FloatGraph:
             path = (*start.quantizers, *inputs[0].quantizers)
             direct[op.outputs[0]] = Edge(start.tensor, path)
     outputs = tuple(_through(direct, edge) for edge in graph.outputs)
-    return attrs.evolve(graph, ops=_used(ops, outputs), outputs=outputs)
+    return attrs.evolve(graph, ops=used(ops, outputs), outputs=outputs)
 
 
 def _order(graph: FloatGraph, op: Op) -> tuple[int, ...]:
@@ -53,7 +53,8 @@ def _through(direct: Mapping[int, Edge], edge: Edge) -> Edge:
     return Edge(known.tensor, (*known.quantizers, *edge.quantizers))
 
 
-def _used(ops: list[Op], outputs: tuple[Edge, ...]) -> tuple[Op, ...]:
+def used(ops: Sequence[Op], outputs: Sequence[Edge]) -> tuple[Op, ...]:
+    """Those of `ops` that `outputs` need."""
     needed = {edge.tensor for edge in outputs}
     kept: list[Op] = []
     for op in reversed(ops):

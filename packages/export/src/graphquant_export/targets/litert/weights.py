@@ -37,12 +37,16 @@ class StoredLayer:
         op: Index of its operator.
         codes: int8 weight in the operator's layout; ``None`` without weight.
         bias: int32 ``[C]``; zeros when the layer has none.
+        weight_scale: float32 ``[1]`` or ``[C]``; ``None`` without weight.
+        bias_scale: float32 ``[1]`` or ``[C]``.
     """
 
     layer: SimulatedLayer
     op: int
     codes: npt.NDArray[np.int8] | None
     bias: npt.NDArray[np.int32] | None
+    weight_scale: npt.NDArray[np.float32] | None
+    bias_scale: npt.NDArray[np.float32]
 
 
 def store_layer(graph: FloatGraph, layer: SimulatedLayer) -> StoredLayer | None:
@@ -56,7 +60,7 @@ def store_layer(graph: FloatGraph, layer: SimulatedLayer) -> StoredLayer | None:
     index = _operator(graph, layer)
     op = graph.ops[index]
     if layer.weight_codes is None or layer.weight_scale is None:
-        return StoredLayer(layer, index, None, None)
+        return StoredLayer(layer, index, None, None, None, layer.scale)
     ports = WEIGHT_PORTS[op.kind]
     stored = graph.constant(op.inputs[ports.weight].tensor)
     shape = per_channel_shape(layer.weight_codes.shape, layer.weight_axes)
@@ -69,7 +73,8 @@ def store_layer(graph: FloatGraph, layer: SimulatedLayer) -> StoredLayer | None:
     if bias is None:
         bias = np.zeros(codes.shape[ports.channel_axis], np.int32)
     _check_bias(graph, op, layer, bias)
-    return StoredLayer(layer, index, np.ascontiguousarray(codes), bias)
+    codes = np.ascontiguousarray(codes)
+    return StoredLayer(layer, index, codes, bias, layer.weight_scale, layer.scale)
 
 
 def layer_names(graph: FloatGraph, graph_def: tf.compat.v1.GraphDef) -> dict[int, str]:

@@ -53,7 +53,9 @@ def runtime(artifact: MnnArtifact | MnnInt8Artifact) -> MnnRuntime:
                 layer.simulated.node,
                 layer.result,
                 artifact.reason(layer.simulated.name),
-                layer.simulated.result if members[layer.simulated.result] > 1 else None,
+                layer.finished
+                or (layer.simulated.result if members[layer.simulated.result] > 1 else None),
+                layer.op_type,
             )
             for layer in artifact.planned
         ]

@@ -22,8 +22,9 @@ class RuntimeLayer:
         node: Name of its op in the graph that was converted.
         result: Name of the op there that has its result when the .mnn file has no such layer.
         reason: Why it isn't an int8 layer, or what else a reader should know.
-        joined: Name of the Concat there that joins its result with those of its group; ``None``
-            when it is in none.
+        joined: Name of the op there that joins its result with those of its group, or that puts its
+            values where they belong; ``None`` when it has neither.
+        op_type: Type of its op in the model that was exported; that of `node` by default.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RuntimeLayer:
     result: str
     reason: str | None = None
     joined: str | None = None
+    op_type: str | None = None
 
 
 @attrs.frozen

@@ -116,7 +116,7 @@ class MnnRuntime:
         return tuple(sorted(rows, key=lambda row: order.get(nodes.get(row.layer, row.layer), last)))
 
     def _execution(self, layer: RuntimeLayer) -> LayerExecution:
-        op_type = self._op(layer.node).type
+        op_type = layer.op_type or str(self._op(layer.node).type)
         names = self._results.mnn_names(layer)
         if not names:
             # No layer with a weight that MNN quantises; it has the name that TensorFlow gave it.

@@ -22,9 +22,7 @@ from graphquant_export.targets.mnn.compress_params import identity_of
 from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
-from graphquant_export.targets.mnn.int8.frozen_graph import (
-    freeze_for_mnn,
-)
+from graphquant_export.targets.mnn.int8.frozen_graph import freeze_for_mnn
 from graphquant_export.targets.mnn.int8.int8_params import int8_params
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts
 from graphquant_export.targets.mnn.int8.planned_layers import plan_layers
@@ -75,7 +73,7 @@ def export_mnn_int8(
     finals = writable_paths(save_path, *ENDINGS["mnn"])
     simulated = simulate(model, outputs, record)
     mnn = mnn_target(simulated, record, calibration)
-    frozen = freeze_for_mnn(simulated, plan_layers(mnn.described, mnn.target.results))
+    frozen = freeze_for_mnn(mnn.simulated, plan_layers(mnn.described, mnn.target.results))
     content = frozen.graph_def.SerializeToString(deterministic=True)
     view = GraphView(import_frozen(frozen.graph_def))
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_n
 from graphquant_core.graph.frozen.node_def import node_def
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
+from graphquant_export.targets.mnn.int8.depthwise_biases import store_biases
 from graphquant_export.targets.mnn.int8.float_quantizer import put_on_grid
 from graphquant_export.targets.mnn.int8.float_values import (
     Edge,
@@ -28,8 +29,8 @@ class FrozenGraph:
     """What MNN's converter is given.
 
     Attributes:
-        graph_def: The simulation without its fake quantisers, and with float ops where grids must
-            be kept apart.
+        graph_def: The simulation without its fake quantisers, with float ops where grids must be
+            kept apart, and with biases of depthwise layers as MNN's kernel takes them.
         layers: The layers, their grids final.
     """
 
@@ -54,10 +55,10 @@ def freeze_for_mnn(simulated: SimulatedGraph, planned: Sequence[PlannedLayer]) -
     parted = edges_to_part(view, values)
     _Parting(editor, graph, values).part(parted)
     results = with_distinct_grids(view, values)
-    return FrozenGraph(
-        editor.graph_def(simulated.outputs),
-        tuple(_with_grids(graph, layer, results, edges, parted) for layer in planned),
-    )
+    layers = tuple(_with_grids(graph, layer, results, edges, parted) for layer in planned)
+    graph_def = editor.graph_def(simulated.outputs)
+    store_biases(graph_def, layers)
+    return FrozenGraph(graph_def, layers)
 
 
 def _without_fake_quantizers(
@@ -96,9 +97,11 @@ def _without_fake_quantizers(
 
 def _all_takers(editor: GraphDefEditor, name: str) -> list[str]:
     """Who takes a result of the Pad or Split called `name`; nobody for another op."""
-    if editor.node(name).op not in ("Pad", "Split"):
+    node = editor.node(name)
+    if node.op not in ("Pad", "Split"):
         return []
-    ports = range(editor.node(name).attr["num_split"].i or 1)
+    # A protobuf map gets what is looked up in it.
+    ports = range(node.attr["num_split"].i if node.op == "Split" else 1)
     return [taker for port in ports for taker, _ in editor.consumers(f"{name}:{port}")]
 
 

@@ -49,9 +49,10 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
     graph_def = load_graph_def(frozen_path, "save_path")
     view = GraphView(import_frozen(graph_def))
     simulated = simulation_of(source)
+    mnn = mnn_target(simulated, source.record)
     missing = [
         layer.node
-        for layer in simulated.layers
+        for layer in mnn.simulated.layers
         if layer.node not in {op.name for op in view.operations}
     ]
     if missing:
@@ -59,7 +60,6 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
             f'save_path ("{frozen_path}") holds another model: it has no layer "{missing[0]}"'
         )
     stored = read_mnn_model(model_path).layers
-    mnn = mnn_target(simulated, source.record)
     planned = tuple(_as_stored(view, layer, stored) for layer in mnn.described)
     parts = find_parts(view, planned, stored)
     return MnnInt8Artifact(

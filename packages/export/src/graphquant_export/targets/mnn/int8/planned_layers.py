@@ -14,6 +14,7 @@ from graphquant_core.plan import Plan
 from graphquant_export.quantized.simulate import SimulatedGraph, SimulatedLayer
 from graphquant_export.quantized.target_simulation import PlannedResult
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
+from graphquant_export.targets.mnn.int8.subpixel_form import TRANSPOSED
 from graphquant_export.targets.mnn.layers import check_convertible, plan_for_mnn
 from graphquant_export.targets.mnn.op_names import op_with_activation
 
@@ -25,7 +26,8 @@ UNCALIBRATED = (
     "train for mnn"
 )
 _REASONS = {
-    "Conv2DBackpropInput": "MNN quantises the weight of a transposed convolution only",
+    "Conv2DBackpropInput": "MNN quantises only the weight of a transposed convolution whose height "
+    "or width is not static",
     "AvgPool": "MNN averages values of the grid with floats",
 }
 
@@ -43,6 +45,8 @@ class PlannedLayer:
         input: Grid of what it takes, when its execution is int8.
         output: Grid of `result`, when its execution is int8.
         reason: Why it isn't int8, or what else a reader should know.
+        finished: Name of the op that puts the values of `result` where the layer returns them;
+            ``None`` where `result` is what it returns.
     """
 
     simulated: SimulatedLayer
@@ -52,6 +56,12 @@ class PlannedLayer:
     input: ActivationGrid | None = None
     output: ActivationGrid | None = None
     reason: str | None = None
+    finished: str | None = None
+
+    @property
+    def op_type(self) -> str:
+        """Type of its op in the record's model."""
+        return self.simulated.op_type if self.finished is None else TRANSPOSED
 
 
 def plan_layers(

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from graphquant_core.record import Record
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
+from graphquant_export.targets.mnn.int8.depthwise_biases import with_depthwise_biases
 from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer, describe_layers
+from graphquant_export.targets.mnn.int8.subpixel_form import without_transposed
 from graphquant_export.targets.rules import MNN
 
 
@@ -19,10 +21,12 @@ class MnnTarget:
     """What MNN computes.
 
     Attributes:
-        described: What MNN can make of each layer, without the grids of their results.
+        simulated: The simulation as MNN's converter gets it, before grids are kept apart.
+        described: What MNN can make of each layer of it, without the grids of their results.
         target: The simulation with MNN's roundings.
     """
 
+    simulated: SimulatedGraph
     described: tuple[PlannedLayer, ...]
     target: TargetSimulation
 
@@ -43,6 +47,11 @@ def mnn_target(
         UnsupportedLayerError: MNN's converter would make a wrong model of the graph.
         RecordError, ConfigError, RangeError, NonFiniteError: as `simulate_target`.
     """
-    described = describe_layers(simulated)
+    form = without_transposed(with_depthwise_biases(simulated))
+    described = tuple(
+        attrs.evolve(layer, finished=form.finished.get(layer.simulated.name))
+        for layer in describe_layers(form.simulated)
+    )
     floats = {layer.simulated.name for layer in described if layer.execution != INT8}
-    return MnnTarget(described, simulate_target(simulated, record, MNN, calibration, floats))
+    target = simulate_target(simulated, record, MNN, calibration, floats)
+    return MnnTarget(form.simulated, described, target)

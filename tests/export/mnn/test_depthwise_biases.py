@@ -1,0 +1,92 @@
+"""MNN's depthwise kernel adds integers: the file's floats make them those of the simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from graphquant_core.record import LayerFactors, Record
+from graphquant_core.value_grid import ValueGrid
+from graphquant_export.quantized.simulate import simulate
+from graphquant_export.targets.mnn.entry import runtime
+from graphquant_export.targets.mnn.int8 import export_mnn_int8, open_mnn_int8
+from graphquant_export.targets.mnn.int8.depthwise_biases import stored_bias
+from graphquant_export.verification import verify
+
+pytest.importorskip("MNN", reason='needs pip install "graphquant-export[mnn]"')
+v1 = tf.compat.v1
+CHANNELS, SIZE, IMAGES = 20, 13, 8
+
+
+@pytest.mark.parametrize("zero", [-128, -20, 0, 37, 127])
+def test_what_is_cut_off_leaves_the_integers_that_are_meant(zero):
+    """trunc(bias / step) + trunc(zero / factor) = codes + round(zero / factor), in float32."""
+    random = np.random.default_rng(zero + 128)
+    codes = random.integers(-30000, 30000, 2000).astype(np.int32)
+    step = random.uniform(1e-6, 1e-3, 2000).astype(np.float32)
+    factor = step / np.float32(0.0235)
+    bias = stored_bias(codes, step, factor, zero)
+    added = np.trunc(bias / step) + np.trunc(np.float32(zero) / factor)
+    np.testing.assert_array_equal(added, codes + np.rint(zero / factor.astype(np.float64)))
+
+
+class Case:
+    """One depthwise convolution, its record, and the codes of exact integers."""
+
+    def __init__(self, zero, stride, padding, bias, relu6):
+        random = np.random.default_rng(zero + 128)
+        self.weight = random.normal(0, 0.4, (3, 3, CHANNELS, 1)).astype(np.float32)
+        self.codes = random.integers(-128, 128, (IMAGES, SIZE, SIZE, CHANNELS)) + 43.0
+        self.x = (self.codes * 3 / 255).astype(np.float32)
+        self.options = [1, stride, stride, 1], padding
+        self.result = ValueGrid(6 / 255 if relu6 else 0.05, zero)
+        with tf.Graph().as_default() as graph:
+            x = v1.placeholder(tf.float32, [None, SIZE, SIZE, CHANNELS], name="x")
+            y = v1.nn.depthwise_conv2d_native(x, self.weight, *self.options, name="dw")
+            if bias:
+                y = tf.nn.bias_add(y, random.normal(0, 1, CHANNELS).astype(np.float32))
+            tf.identity(tf.nn.relu6(y, name="act") if relu6 else y, name="y")
+        self.graph_def = graph.as_graph_def()
+        self.lowest = zero if relu6 else -128
+        scale_w = (np.abs(self.weight).max(axis=(0, 1, 3)) / 127).astype(np.float32)
+        grids = {"act:0" if relu6 else "dw:0": self.result}
+        self.record = Record({"dw": LayerFactors(3 / 255, -43, scale_w)}, value_grids=grids)
+
+    def exact(self):
+        """round(m * (sum + bias + round(zero / m))), m = step of the sum / scale of the result."""
+        (layer,) = simulate(self.graph_def, ["y"], self.record).layers
+        with tf.Graph().as_default(), v1.Session() as session:
+            weight = tf.constant(layer.weight_codes.astype(np.float64))
+            sums = session.run(v1.nn.depthwise_conv2d_native(self.codes, weight, *self.options))
+        if layer.bias_codes is not None:
+            sums += layer.bias_codes
+        factor = layer.scale.astype(np.float64) / self.result.scale
+        zero = self.result.zero_point
+        return np.clip(np.rint((sums + np.rint(zero / factor)) * factor), self.lowest, 127) - zero
+
+
+@pytest.mark.parametrize(
+    ("zero", "stride", "padding", "bias", "relu6"),
+    [
+        (-128, 1, "SAME", True, True),
+        (-128, 2, "SAME", True, True),
+        (-20, 1, "VALID", True, False),
+        (0, 1, "SAME", True, False),
+        (37, 2, "SAME", False, False),
+        (-111, 1, "SAME", False, False),
+    ],
+)
+def test_every_code_is_that_of_a_rounded_zero_point(tmp_path, zero, stride, padding, bias, relu6):
+    """With and without a bias or an activation function; verify and `open` follow."""
+    case = Case(zero, stride, padding, bias, relu6)
+    artifact = export_mnn_int8(case.graph_def, ["y"], case.record, tmp_path / "m")
+    found = runtime(artifact).run({"x": case.x}, ["y"])["y"]
+    off = np.abs(np.rint(found / np.float32(case.result.scale)) - case.exact())
+    assert off.max() <= 1
+    assert np.mean(off) <= 1e-4
+    checked = verify(artifact, {"x": case.x}, layers=True)
+    (layer,) = checked.layers
+    assert layer.found.mean <= 1e-4
+    again = open_mnn_int8(tmp_path / "m", artifact.source)
+    assert [row.result for row in again.planned] == [row.result for row in artifact.planned]
