@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from graphquant_core.listing import choices
 from graphquant_export.report import charts
 from graphquant_export.report.elements import Element, broken, element
 from graphquant_export.report.text import decibels, noise, number, percent, size, steps
@@ -66,7 +67,7 @@ def _in_short(output: Data) -> str:
 def executions(target: Data) -> str:
     """How many layers have which execution: "6 int8, 1 float"."""
     counts = Counter(row["execution"] for row in target["executions"])
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "no layers"
+    return choices((f"{count} {name}" for name, count in counts.most_common()), "no layers")
 
 
 def side_by_side(data: Data) -> Element:

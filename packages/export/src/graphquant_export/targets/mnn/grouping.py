@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.layer import Layer
+from graphquant_core.listing import choices
 
 SMALLEST_BLOCK = 16
 """MNN ignores a block size below this."""
@@ -79,7 +80,7 @@ def mnn_grouping(layer: Layer, block_size: int = 0) -> Grouping:
     if shape is None or order is None:
         raise UnsupportedLayerError(
             f'layer "{layer.name}" ({layer.op_type}) is none that MNN quantises '
-            f"({', '.join(_MNN_ORDER)})"
+            f"({choices(_MNN_ORDER)})"
         )
     if layer.op_type == "MatMul" and layer.weight_channel_axes == (0,):
         order = (0, 1)
