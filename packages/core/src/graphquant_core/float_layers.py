@@ -23,7 +23,11 @@ def without_asides(rows: Iterable[Layer | Skip]) -> list[Layer | Skip]:
 
 
 def warn_of_float_layers(
-    logger: logging.Logger, floats: Collection[Skip], total: int, where: str = ""
+    logger: logging.Logger,
+    floats: Collection[Skip],
+    total: int,
+    where: str = "",
+    listing: str = "",
 ) -> None:
     """Logs one warning: how many of how many layers stay float, and why the first three do.
 
@@ -34,20 +38,21 @@ def warn_of_float_layers(
         floats: The layers that stay float; nothing is logged when there are none.
         total: Layers of the model.
         where: What computes them in floats, such as ``"LiteRT"``.
+        listing: What lists all of them, for the warning; by default the level INFO.
     """
     if not floats:
         return
     place = f" in {where}" if where else ""
     package = logger.name.partition(".")[0]
+    listing = listing or f'level INFO of the logger "{package}", or graphquant --verbose,'
     logger.warning(
-        '%d of %d layers %s float%s: %s (level INFO of the logger "%s" lists all, as does '
-        "graphquant --verbose)",
+        "%d of %d layers %s float%s: %s (%s lists all)",
         len(floats),
         total,
         "stays" if len(floats) == 1 else "stay",
         place,
         float_reasons(floats),
-        package,
+        listing,
     )
     for skip in floats:
         logger.info(

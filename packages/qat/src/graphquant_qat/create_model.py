@@ -87,14 +87,15 @@ def create_quant_retrain_model(
         if exists(record_file) and os.path.getsize(record_file):
             logger.warning('record_file ("%s") exists and is overwritten', record_file)
         write_whole(record_file, "")
-    rows = [row for row in without_asides(plan.rows) if in_replica(row.name, current_replica())]
+    replica = current_replica()
+    rows = [row for row in without_asides(plan.rows) if in_replica(row.name, replica)]
     floats = [_as_float(row) for row in rows if row.name not in quantized.layers]
     told = frozenset(shared_name(skip.name) for skip in floats)
     _quantized[graph] = (target, attrs.evolve(done.with_more(quantized), told=done.told | told))
     added = graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)[before:]
     logger.info("%d layers of the graph are fake-quantised", len(quantized.layers))
     if told - done.told:
-        warn_of_float_layers(logger, floats, len(rows))
+        warn_of_float_layers(logger, floats, len(rows), listing='set_logging_level("info") before')
     return [*added, RetrainOp(record)]
 
 

@@ -12,7 +12,7 @@ from tensorflow.core.framework.function_pb2 import FunctionDef
 
 from graphquant_core.graph.frozen.node_def import attribute_value
 
-_EXAMPLES = {
+_EXAMPLES: dict[str, dict[str, Any]] = {
     "float": {"f": 1.0},
     "int": {"i": 0},
     "list(int)": {"list": {}},

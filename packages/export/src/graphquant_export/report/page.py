@@ -107,8 +107,9 @@ def _definitions(data: Data) -> list[Element]:
     for target in data["targets"]:
         limits = target["limits"]
         sentence = (
-            f"top-1 agreement {limits['agreement']:.2%} or more, mean difference of an output "
-            f"{limits['mean']:g} steps or less, of a layer's own {limits['own_mean']:g}, its "
+            f"top-1 agreement of class scores {limits['agreement']:.2%} or more, SQNR of other "
+            f"outputs {limits['sqnr']:g} dB, mean difference of an output {limits['mean']:g} steps "
+            f"or less, of a layer's own {limits['own_mean']:g}, its "
             f"largest {limits['largest']:g}, beside the {target['layer_reference']}"
         )
         said.setdefault(sentence, []).append(target["label"])

@@ -57,7 +57,7 @@ def _in_short(output: Data) -> str:
     if found is None:
         found, title = output["simulation"], "simulation"
     said = f"{output['output']}: "
-    if found["agreement"] is not None:
+    if output["classes"] and found["agreement"] is not None:
         said += f"top-1 {percent(found['agreement'])} like the {title}, "
     if output["accuracy"] is not None:
         said += f"accuracy {percent(output['accuracy']['runtime'])}, "
@@ -86,10 +86,20 @@ def side_by_side(data: Data) -> Element:
 
 Value = Callable[[Data], str]
 
+_BESIDE = (
+    ("integer reference", "reference"),
+    ("float model", "float_model"),
+    ("simulation", "simulation"),
+)
+_NOTHING = {
+    **dict.fromkeys(("reference", "simulation", "float_model", "accuracy")),
+    "classes": False,
+}
+
 
 def _output_rows(name: str, targets: Sequence[Data]) -> list[Element]:
     found = []
-    for title, key in (("integer reference", "reference"), ("simulation", "simulation")):
+    for title, key in _BESIDE:
         if any(_output(target, name)[key] is not None for target in targets):
             rows = _comparison_rows(name, key)
             found.append(_rows(f"{name} beside the {title}", rows, targets))
@@ -99,8 +109,10 @@ def _output_rows(name: str, targets: Sequence[Data]) -> list[Element]:
 
 
 def _output(target: Data, name: str) -> Data:
-    nothing = {"reference": None, "simulation": None, "accuracy": None}
-    return next((out for out in target["outputs"] if out["output"] == name), nothing)
+    found = next((out for out in target["outputs"] if out["output"] == name), _NOTHING)
+    # The graph that was exported may be the float model itself.
+    same = found["simulation"] == found["float_model"]
+    return {**found, "simulation": None} if same else found
 
 
 def _comparison_rows(name: str, key: str) -> list[tuple[str, Value]]:
@@ -112,13 +124,22 @@ def _comparison_rows(name: str, key: str) -> list[tuple[str, Value]]:
         return value
 
     return [
-        ("same top-1 class", of(lambda found: percent(found["agreement"]))),
+        ("same top-1 class", _same_class(name, key)),
         ("mean difference, in steps", of(lambda found: steps(found["mean"]))),
         ("largest difference, in steps", of(lambda found: steps(found["largest"]))),
         ("SQNR", of(noise)),
         ("one step", of(lambda found: number(found["step"]))),
         ("step taken from", of(lambda found: found["step_source"])),
     ]
+
+
+def _same_class(name: str, key: str) -> Value:
+    def value(target: Data) -> str:
+        output = _output(target, name)
+        shown = output["classes"] and output[key] is not None
+        return percent(output[key]["agreement"]) if shown else "–"
+
+    return value
 
 
 def _accuracy_rows(name: str) -> list[tuple[str, Value]]:

@@ -64,7 +64,7 @@ def find_layers(view: GraphView) -> list[FakeQuantizedLayer]:
     if not found:
         reasons = f": {float_reasons(floats)}" if floats else ""
         raise NoLayersError(f"no layer of the model has fake-quantised inputs{reasons}")
-    warn_of_float_layers(logger, floats, len(plan.rows))
+    warn_of_float_layers(logger, floats, len(plan.rows), listing='set_logging_level("info") before')
     return found
 
 

@@ -60,7 +60,8 @@ def quantize_graph(graph: tf.Graph, settings: Settings) -> GraphRecord:
     keep_record(graph, record)
     logger.info("the weights of %d layers of the graph are fake-quantised", len(weights))
     rows = without_asides(plan.rows)
-    warn_of_float_layers(logger, [row for row in rows if isinstance(row, Skip)], len(rows))
+    floats = [row for row in rows if isinstance(row, Skip)]
+    warn_of_float_layers(logger, floats, len(rows), listing="the quantiser's plan")
     return record
 
 
