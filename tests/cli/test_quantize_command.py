@@ -308,3 +308,20 @@ def test_on_a_terminal_there_is_progress(
     assert "calibrating" in outcome.stderr
     assert "20/20" in outcome.stderr
     assert outcome.stdout.startswith("3 layers are quantised")
+
+
+def test_layers_left_float_are_told_once_and_listed_on_demand(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """One warning; with --verbose a note for each."""
+    arguments = (
+        "quantize", files.model, "--calibration", files.samples, "--target", "ascend", "--output",
+        "prob", "--save-path", tmp_path / "m", "--skip-layer", "conv", "--skip-layer", "pool",
+    )  # fmt: skip
+    quiet, verbose = graphquant(*arguments), graphquant("--verbose", *arguments)
+    for outcome in (quiet, verbose):
+        assert outcome.exit_code == 0, outcome.stderr
+        assert outcome.stderr.count("warning: 2 of 3 layers stay float in Ascend: ") == 1
+    assert "note: " not in quiet.stderr
+    for name in ('"conv" (Conv2D)', '"pool" (AvgPool)'):
+        assert verbose.stderr.count(f"note: layer {name} stays float in Ascend: ") == 1

@@ -120,3 +120,17 @@ os.write(2, b" and later lines")
     )
     assert done.stdout == ("no such wheel\n" if shown else "")
     assert done.stderr == ("a notice and later lines" if shown else " and later lines")
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("plan", "--help"), ("plan", "missing.pb")])
+def test_the_package_runs_as_a_module(arguments: tuple[str, ...]) -> None:
+    """``python -m graphquant_cli`` is the command: the same output, usage lines and exit code."""
+    command = f"import sys; sys.argv = ['graphquant', *{list(arguments)!r}]"
+    script = f"{command}; from graphquant_cli.main import main; main()"
+    module, script_ = (
+        subprocess.run([sys.executable, *how], capture_output=True, text=True, check=False)
+        for how in (["-m", "graphquant_cli", *arguments], ["-c", script])
+    )
+    assert module.returncode == script_.returncode
+    assert module.stdout == script_.stdout
+    assert module.stderr == script_.stderr

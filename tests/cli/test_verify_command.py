@@ -54,7 +54,10 @@ def test_what_was_exported_verifies(graphquant: Run, exported: Exported) -> None
     rows = [line.split() for line in outcome.stdout.splitlines()]
     assert ["prob", "integer", "reference", "100.00%", "0", "0"] in [row[:6] for row in rows]
     assert [row[0] for row in rows if "int8" in row] == ["conv", "pool", "dense"]
-    assert 'accuracy of "prob": 100.00% simulated' in outcome.stdout
+    assert 'accuracy of "prob": 100.00% in float' in outcome.stdout
+    beside = 'beside the float model, "prob" has the same top-1 class for '
+    assert beside in outcome.stdout
+    assert ["prob", "float", "model"] in [row[:3] for row in rows]
     assert outcome.stdout.endswith("ascend: within the limits on 20 samples\n")
 
 
@@ -108,7 +111,31 @@ def test_weights_alone_are_verified_with_their_parameters(
         prefix, "--samples", files.samples, "--output", "prob", "--json",
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.stderr
-    assert json.loads(outcome.stdout)["outputs"][0]["simulation"]["agreement"] == 1.0
+    (output,) = json.loads(outcome.stdout)["outputs"]
+    assert output["simulation"]["agreement"] == 1.0
+    assert output["float_model"] is None
+    outcome = graphquant(
+        "verify", f"{prefix}.pb", "--record", f"{prefix}.json", "--target", "mnn", "--save-path",
+        prefix, "--samples", files.samples, "--output", "prob", "--float-model", files.model,
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    assert 'beside the float model, "prob" has the same top-1 class for ' in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--classes", "probs"), 'classes: "probs" is no output of the model; did you mean "prob"'),
+        (("--float-model", "none.pb"), "model (none.pb) cannot be read"),
+    ],
+)
+def test_wrong_options_are_exit_code_2(
+    graphquant: Run, exported: Exported, options: tuple[str, ...], words: str
+) -> None:
+    """What names nothing is named."""
+    outcome = graphquant("verify", *exported.arguments, "--target", "ascend", *options)
+    assert outcome.exit_code == 2
+    assert words in outcome.stderr
 
 
 def test_a_missing_artifact_is_exit_code_2(graphquant: Run, exported: Exported) -> None:

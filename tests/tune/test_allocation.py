@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +12,8 @@ from graphquant_core.exceptions import BitsError, ConfigError
 from graphquant_tune.allocation import allocate_path, first_that
 from graphquant_tune.file_sizes import Sizes, largest_within
 from graphquant_tune.goals import checked_bits, parse_within, size_in_bytes
-from graphquant_tune.quality import Quality
 from graphquant_tune.layer_costs import LayerSensitivity
+from graphquant_tune.quality import Quality
 
 WIDTHS = (8, 6, 4, 3, 2)
 DISTANCES = st.lists(st.floats(0, 10), min_size=len(WIDTHS), max_size=len(WIDTHS)).map(sorted)
@@ -40,7 +42,7 @@ def test_a_path_goes_from_the_widest_to_the_narrowest_a_step_at_a_time(layers):
         cost = max(distances[narrower] - distances[bits], 0)
         return cost / (by_name[name].weights * (bits - narrower))
 
-    for before, after in zip(path, path[1:], strict=False):
+    for before, after in pairwise(path):
         (changed,) = [name for name in before if before[name] != after[name]]
         assert WIDTHS.index(after[changed]) == WIDTHS.index(before[changed]) + 1
         left = [name for name, bits in before.items() if bits > 2]
@@ -57,7 +59,7 @@ def test_the_first_that_holds_is_found_by_halving(values):
 
 @given(LAYERS, st.integers(0, 5_000), st.floats(0.9, 1.3), st.floats(0, 1))
 def test_what_is_chosen_for_a_size_really_weighs_no_more(layers, fixed, error, share):
-    """However far the estimate is off; a smaller size than the smallest is an error that says it."""
+    """However far the estimate is off; a size below the smallest is an error that says it."""
 
     def measure(bits):
         return int(fixed + error * sum(layer.weights * bits[layer.name] for layer in layers))
@@ -90,7 +92,7 @@ def test_sizes(said, bytes_):
 @pytest.mark.parametrize("said", ["", "kB", "90 stones", "-5kB", "0", 0, "0%", True, None])
 def test_what_is_no_size_is_refused(said):
     """The error names the argument and its value."""
-    with pytest.raises(ConfigError, match="^size "):
+    with pytest.raises(ConfigError, match=r"^size "):
         size_in_bytes(said, 1000)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -125,3 +128,36 @@ def test_the_hardware_scale_has_the_float_bits_in_its_low_half(scale: np.ndarray
     assert (bits >> np.uint64(32) == 0).all()
     low = (bits & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.float32)
     np.testing.assert_array_equal(low, scale)
+
+
+SCRIPT = """
+import sys
+import tensorflow as tf
+from graphquant_core.graph.frozen.node_def import node_def
+from graphquant_export.targets.ascend import ascend_functions
+
+graph_def = tf.compat.v1.GraphDef()
+graph_def.node.append(node_def("x", "Placeholder", [], dtype=tf.float32))
+attributes = {"T": tf.float32, "scale": 8.0, "offset": 3.0}
+graph_def.node.append(node_def("y", "AscendAntiQuant", ["x"], **attributes))
+for sums in (tf.float32, tf.float64):
+    functions = ascend_functions(sums)
+    del graph_def.library.function[:]
+    graph_def.library.function.extend(functions)
+    if sums == tf.float64:
+        graph_def.node[0].attr["dtype"].type = sums.as_datatype_enum
+    with tf.Graph().as_default():
+        tf.import_graph_def(graph_def, name="")
+        with tf.compat.v1.Session() as session:
+            print(session.run("y:0", {"x:0": 2.0}))
+"""
+
+
+def test_a_session_logs_no_error_about_them() -> None:
+    """TensorFlow looks into each function, without a caller, when the first session starts."""
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env=quiet
+    )
+    assert done.stdout.split() == ["16.0", "16.0"]
+    assert "Ascend" not in done.stderr

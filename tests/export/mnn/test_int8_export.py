@@ -123,7 +123,8 @@ def test_a_layer_without_a_range_computes_with_floats_and_is_named(trained, tmp_
     exporter = MNN
     with caplog.at_level(logging.WARNING, "graphquant_export"):
         done = exporter.export(frozen, ["logits"], record, tmp_path / "m")
-    assert 'layer "head/MatMul" computes with floats in MNN: ' in caplog.text
+    assert '"head/MatMul" (MatMul): the record has no grid of what it returns' in caplog.text
+    assert " layers stay float in MNN: " in caplog.text
     runtime = exporter.runtime(done)
     executions = {row.layer: row for row in runtime.executions()}
     assert executions["head/MatMul"].execution == "int8 weights"

@@ -174,7 +174,7 @@ def test_a_weight_that_a_batch_norm_takes_off_its_grid_stays_float(residual, tmp
     artifact = export_onnx_weights(
         quantized.graph_def, network.outputs, quantized.params, tmp_path / "m"
     )
-    assert 'layer "up/deconv" (Conv2DBackpropInput) keeps a float weight' in caplog.text
+    assert 'of 7 layers stays float in ONNX: "up/deconv" (Conv2DBackpropInput): ' in caplog.text
     rows = {row.layer: row for row in OnnxRuntime(artifact).executions()}
     found = rows["up/deconv"]
     assert (found.execution, found.reason) == ("float", "its weight is float")

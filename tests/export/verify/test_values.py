@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,7 +95,8 @@ def test_nan_and_infinity_count_apart():
     assert (found.not_finite, found.largest, found.values) == (2, 0.0, 5)
     limits = Limits(mean=1e9, own_mean=1e9, largest=1e9, agreement=0.0)
     assert "2 of its 5" in limits.layer_problem(found)
-    assert "2 of its 5" in limits.output_problem(found)
+    assert "2 of its 5" in limits.output_problem(found, classes=True)
+    assert "2 of its 5" in limits.output_problem(found, classes=False)
 
 
 def test_reading_and_showing_a_verification_starts_no_tensorflow():
@@ -130,9 +132,9 @@ def test_without_classes_there_is_no_agreement(shape):
     assert comparing.result().agreement is None
 
 
-def found(mean=0.1, largest=1.0, agreement=1.0, sqnr=40.0):
+def found(mean=0.1, largest=1.0, agreement=1.0, sqnr=40.0, rows=100):
     """A comparison."""
-    return Comparison(100, 0.5, "range / 255", largest, mean, sqnr, 0, agreement)
+    return Comparison(100, 0.5, "range / 255", largest, mean, sqnr, 0, agreement, rows)
 
 
 def layer(name, comparison, execution="int8", reason=None):
@@ -148,7 +150,7 @@ def verification(**changed):
         "samples": 8,
         "outputs": (
             OutputCheck("y", found(), found(sqnr=None, largest=0.0, mean=0.0), None),
-            OutputCheck("z", found(), None, Accuracy(0.9, None, 0.8)),
+            OutputCheck("z", found(), None, Accuracy(0.9, None, 0.8), found(sqnr=9.0), True),
         ),
         "executions": (
             LayerExecution("a", "Conv2D", "a", "int8"),
@@ -200,8 +202,10 @@ def test_outputs_are_held_to_agreement_and_mean():
     v = verification(outputs=(OutputCheck("y", wrong, None),), layers=())
     assert not v.ok()
     assert v.ok(Limits(mean=9.0))
-    v = verification(outputs=(OutputCheck("y", right, found(agreement=0.5)),), layers=())
+    unequal = OutputCheck("y", right, found(agreement=0.5), classes=True)
+    v = verification(outputs=(unequal,), layers=())
     assert 'output "y": its top-1 agreement is 50.00%' in v.problems()[0]
+    assert verification(outputs=(attrs.evolve(unequal, classes=False),), layers=()).ok()
 
 
 def test_a_missing_layer_is_a_problem_without_layer_comparison():
@@ -218,8 +222,10 @@ def test_rows_have_the_cells_of_their_header():
     assert [row[:2] for row in rows] == [
         ("y", "integer reference"),
         ("y", "simulation"),
+        ("z", "float model"),
         ("z", "simulation"),
     ]
+    assert [row[2] for row in rows] == ["-", "-", "100.00%", "100.00%"]
     assert rows[0][-1] == "∞"
     layers = verification().layer_rows()
     assert {len(row) for row in layers} == {len(LAYER_HEADER)}

@@ -148,7 +148,7 @@ def test_the_name_of_a_plugins_quantizer_is_allowed(plan, monkeypatch):
         (
             (CONV, "retrain_weight_config", "algo"),
             "arq_quantize",
-            f'{WEIGHT}.algo ("arq_quantize") must be "arq_retrain" or "ulq_retrain"',
+            f'{WEIGHT}.algo ("arq_quantize") must be "arq_retrain", "ulq_retrain", ',
         ),
         (
             (CONV, "retrain_weight_config", "channel_wise"),

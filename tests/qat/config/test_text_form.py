@@ -365,3 +365,36 @@ def test_a_file_that_cannot_be_read_is_named(plan, tmp_path):
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r'config_defination \(".*a\.cfg"\) is not UTF-8 text'):
         read_definition(path, plan)
+
+
+WEIGHT_BELOW_ZERO = "retrain_weight_quant_config{arq_retrain<channel_wise:-1>}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("batch_num: -1", "line 1: batch_num (-1) must be greater than zero"),
+        ("\n# a\nbatch_num: # b\n -3", "line 4: batch_num (-3) must be greater than zero"),
+        ("batch_num: 1.5", "batch_num (1.5) must be an integer"),
+        ("batch_num: {", "batch_num ({) must be an integer"),
+        ("skip_layers: -2", "skip_layers (-2) must be a text in quotes"),
+        ('skip_layers: ["a", -2]', "skip_layers (-2) must be a text in quotes"),
+        (
+            "retrain_data_quant_config { ulq_quantize { fixed_min: -1 } }",
+            "retrain_data_quant_config.ulq_quantize.fixed_min (-1) must be true or false",
+        ),
+        (
+            'override_layer_configs{layer_name:"a:{" ' + WEIGHT_BELOW_ZERO,
+            "override_layer_configs.retrain_weight_quant_config.arq_retrain.channel_wise (-1) ",
+        ),
+        (
+            "retrain_data_quant_config{ulq_quantize{clip_max_min{clip_max:3 clip_min:-x}}}",
+            "retrain_data_quant_config.ulq_quantize.clip_max_min.clip_min (-x) must be a number",
+        ),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_named_with_its_field(plan, text, words):
+    """Negative, fractional, unquoted …: ConfigError with the path, the value and what may stand."""
+    with pytest.raises(ConfigError) as caught:
+        parse_definition(text, plan)
+    assert words in str(caught.value)

@@ -373,7 +373,7 @@ def test_a_fake_quantiser_behind_the_last_layer_stays(convert: Callable[..., Con
 def test_layers_without_both_stay_float_and_are_named(
     convert: Callable[..., Converted], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each float layer is a warning with its name and its reason."""
+    """One warning counts them and names three; a line at level INFO has each with its reason."""
 
     def build(x: tf.Tensor) -> tf.Tensor:
         w = value(3, 3, 4, 4)
@@ -384,9 +384,12 @@ def test_layers_without_both_stay_float_and_are_named(
         top = tf.reduce_max(tf.abs(y))
         return conv(fq(y, -top, top), last_axis(w), "dynamic")
 
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         converted = convert(build)
     assert list(converted.record) == ["deployed"]
+    (warning,) = (entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING")
+    assert warning.startswith('4 of 5 layers stay float: "float_input" (Conv2D): its activation')
+    assert '"channels" (Conv2D): ' in warning
     for name, reason in [
         ("float_input", "activation comes out of no fake quantiser"),
         ("float_weight", "weight comes out of no fake quantiser"),

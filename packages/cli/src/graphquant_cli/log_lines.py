@@ -1,4 +1,4 @@
-"""Warnings of the packages, as lines on stderr."""
+"""Warnings of the packages, and on demand what else they log, as lines on stderr."""
 
 from __future__ import annotations
 
@@ -6,29 +6,40 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from graphquant_cli.output import print_warning
+from graphquant_cli.output import print_note, print_warning
 
 _PACKAGES = ("graphquant_core", "graphquant_export", "graphquant_qat", "graphquant_wq")
 
 
 class _Printer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print_warning(record.getMessage())
+        if record.levelno < logging.WARNING:
+            print_note(record.getMessage())
+        else:
+            print_warning(record.getMessage())
 
 
 @contextlib.contextmanager
-def printed_warnings() -> Iterator[None]:
-    """Lets what graphquant's packages warn of be printed as ``warning: ...``."""
-    printer = _Printer(logging.WARNING)
+def printed_log(verbose: bool) -> Iterator[None]:
+    """Lets what graphquant's packages warn of be printed as ``warning: ...``.
+
+    Args:
+        verbose: Whether what they log at level INFO is printed, too, as ``note: ...``.
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    printer = _Printer(level)
     loggers = [logging.getLogger(name) for name in _PACKAGES]
-    propagated = [logger.propagate for logger in loggers]
+    before = [(logger, logger.propagate, logger.level) for logger in loggers]
     for logger in loggers:
+        if verbose:
+            logger.setLevel(level)
         logger.addHandler(printer)
         # A library gives the root logger a handler now and then: it would print each line again.
         logger.propagate = False
     try:
         yield
     finally:
-        for logger, propagate in zip(loggers, propagated, strict=True):
+        for logger, propagate, level in before:
             logger.removeHandler(printer)
             logger.propagate = propagate
+            logger.setLevel(level)

@@ -12,14 +12,14 @@ from graphquant_cli import __version__
 from graphquant_cli.commands import add_commands
 from graphquant_cli.commands.plugins import plugins_command
 from graphquant_cli.exit_codes import ERROR, EXPLANATION, UNEXPECTED
-from graphquant_cli.log_lines import printed_warnings
+from graphquant_cli.log_lines import printed_log
 from graphquant_cli.output import print_error
 from graphquant_cli.plugin_commands import add_plugin_commands
 from graphquant_cli.tensorflow_import import prepare_import
 from graphquant_core.exceptions import GraphQuantError
 from graphquant_core.registry import Registry, load_registry
 
-_DEBUG = "--debug"
+_DEBUG, _VERBOSE = "--debug", "--verbose"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -44,10 +44,10 @@ def main() -> None:
     """Run `graphquant`; an error becomes one line on stderr and an exit code."""
     prepare_import()
     try:
-        with printed_warnings():
+        with printed_log(_VERBOSE in sys.argv[1:]):
             build_app(load_registry())(prog_name="graphquant")
-    # Whether to show the traceback isn't taken from the parsed options: a plugin can fail before
-    # anything is parsed.
+    # Whether to show the traceback, or more of the log, isn't taken from the parsed options: a
+    # plugin can fail before anything is parsed.
     except GraphQuantError as error:
         if _DEBUG in sys.argv[1:]:
             raise
@@ -80,5 +80,8 @@ def _options(
         ),
     ] = False,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Print errors with their traceback.")] = False,
+    verbose: Annotated[
+        bool, typer.Option(_VERBOSE, help="Print what is logged, such as every layer left float.")
+    ] = False,
 ) -> None:
     """Quantise TensorFlow graphs."""

@@ -49,6 +49,11 @@ def print_warning(message: str) -> None:
     _print_line("warning:", "bold yellow", message)
 
 
+def print_note(message: str) -> None:
+    """Print ``note: message`` to stderr."""
+    _print_line("note:", "dim", message)
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, float):
         return content if math.isfinite(content) else None

@@ -10,6 +10,7 @@ import pluggy
 
 from graphquant_core import hookspecs
 from graphquant_core.exceptions import PluginError
+from graphquant_core.listing import brief_repr
 from graphquant_core.plugin_loader import DISABLE_VARIABLE, Plugin, PluginFailure, failure
 
 KINDS = {
@@ -117,8 +118,8 @@ def _flat(kind: str, answers: list[Any], plugin: Plugin) -> list[Any]:
     for answer in answers:
         if isinstance(answer, str) or not isinstance(answer, Iterable):
             raise PluginError(
-                f"plugin {plugin} breaks its contract: {KINDS[kind]} returned {answer!r}, "
-                f"a list is expected"
+                f"plugin {plugin} breaks its contract: {KINDS[kind]} returned "
+                f"{brief_repr(answer)}, a list is expected"
             )
     return [value for answer in answers for value in answer]
 
@@ -127,8 +128,8 @@ def _add(found: Contributions, kind: str, value: Any, plugin: Plugin) -> None:
     name = getattr(value, "name", None)
     if not isinstance(name, str) or not name:
         raise PluginError(
-            f"plugin {plugin} breaks its contract: the name ({name!r}) of {kind} {value!r} "
-            f"must be a text that is not empty"
+            f"plugin {plugin} breaks its contract: the name ({brief_repr(name)}) of {kind} "
+            f"{brief_repr(value)} must be a text that is not empty"
         )
     if not callable(getattr(value, METHODS[kind], None)):
         raise PluginError(
@@ -147,7 +148,7 @@ def _op_types(handler: Any, plugin: Plugin) -> list[str]:
     fits = isinstance(op_types, (frozenset, set, tuple, list)) and bool(op_types)
     if not fits or not all(isinstance(op_type, str) and op_type for op_type in op_types):
         raise PluginError(
-            f"plugin {plugin} breaks its contract: op_types ({op_types!r}) of layer handler "
-            f'"{handler.name}" must be a set of op types that is not empty'
+            f"plugin {plugin} breaks its contract: op_types ({brief_repr(op_types)}) of layer "
+            f'handler "{handler.name}" must be a set of op types that is not empty'
         )
     return sorted(op_types)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+_LONGEST = 3000
+"""Characters of a message: what a name or a text that was given has more is left out."""
+
 
 class GraphQuantError(Exception):
     """Any error that graphquant raises on purpose."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        half = _LONGEST // 2
+        return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 class PluginError(GraphQuantError, RuntimeError):

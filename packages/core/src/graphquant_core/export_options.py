@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.listing import choices, either
 from graphquant_core.suggestions import closest
 
 OptionValue = bool | int | str
@@ -37,7 +38,7 @@ class ExportOption:
             return "true or false"
         if self.kind is int:
             return "an integer"
-        return " or ".join(f'"{choice}"' for choice in self.choices) or "a text"
+        return either((f'"{choice}"' for choice in self.choices), nothing="a text")
 
     def parse(self, text: str) -> OptionValue:
         """The value that `text` means.
@@ -65,10 +66,9 @@ def check_option_names(
     by_name = {option.name: option for option in known}
     for name in given:
         if name not in by_name:
-            there = ", ".join(by_name) or "none"
             raise ConfigError(
                 f'the target "{target}" has no option "{name}"{closest(name, by_name)}; it has '
-                f"{there}"
+                f"{choices(by_name)}"
             )
     return by_name
 

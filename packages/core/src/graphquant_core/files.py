@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from graphquant_core.exceptions import FileWriteError, ModelFileError
+from graphquant_core.listing import brief_repr
 
 MAX_NAME_BYTES = 241
 """Longest name of an output file; a suffix such as ``_quantized.pb`` must still fit into 255."""
@@ -108,7 +109,7 @@ def check_writable(path: str | os.PathLike[str], argument: str) -> None:
             names `argument`.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise FileWriteError(f"{argument} ({path!r}) must be a path")
+        raise FileWriteError(f"{argument} ({brief_repr(path)}) must be a path")
     text = os.fspath(path)
     try:
         reason = _refusal(text)

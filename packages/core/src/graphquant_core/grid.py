@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
-import numpy as np
 
-from graphquant_core.exceptions import BitsError, ConfigError
+from graphquant_core.arguments import checked_bool, checked_integer
+from graphquant_core.exceptions import BitsError
 
 MIN_BITS = 2
 MAX_BITS = 16
 
 
-def _builtin_int(bits: Any) -> Any:
-    return int(bits) if isinstance(bits, np.integer) else bits
+def _bits(value: object) -> int:
+    return checked_integer("bits", value, MIN_BITS, MAX_BITS, BitsError)
 
 
-def _check_bits(_: Any, __: Any, bits: Any) -> None:
-    whole = isinstance(bits, int) and not isinstance(bits, bool)
-    if not whole or not MIN_BITS <= bits <= MAX_BITS:
-        raise BitsError(f"bits ({bits!r}) must be an integer from {MIN_BITS} to {MAX_BITS}")
-
-
-def _check_narrow(_: Any, __: Any, narrow: Any) -> None:
-    if not isinstance(narrow, bool):
-        raise ConfigError(f"narrow ({narrow!r}) must be True or False")
+def _narrow(value: object) -> bool:
+    return checked_bool("narrow", value)
 
 
 @attrs.frozen
@@ -41,10 +32,11 @@ class Grid:
 
     Raises:
         BitsError: `bits` is not an integer from 2 to 16.
+        ConfigError: `narrow` is not True or False.
     """
 
-    bits: int = attrs.field(converter=_builtin_int, validator=_check_bits)
-    narrow: bool = attrs.field(validator=_check_narrow)
+    bits: int = attrs.field(converter=_bits)
+    narrow: bool = attrs.field(converter=_narrow)
 
     @property
     def minimum(self) -> int:

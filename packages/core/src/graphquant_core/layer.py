@@ -75,3 +75,8 @@ class Skip:
     name: str
     op_type: str
     reason: str
+
+
+@attrs.frozen
+class Aside(Skip):
+    """A skip of an op that is no layer of the model, such as one that computes gradients."""

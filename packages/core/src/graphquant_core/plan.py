@@ -9,6 +9,7 @@ import attrs
 
 from graphquant_core.exceptions import UnknownNameError
 from graphquant_core.layer import Layer, Skip
+from graphquant_core.listing import sentences
 from graphquant_core.suggestions import closest
 
 HEADER = ("op", "type", "decision", "channels", "why or advice")
@@ -76,4 +77,4 @@ def _cells(row: Layer | Skip) -> tuple[str, str, str, str, str]:
     if isinstance(row, Skip):
         return row.name, row.op_type, "skip", "-", row.reason
     channels = "-" if row.output_channels is None else str(row.output_channels)
-    return row.name, row.op_type, "quantise", channels, "; ".join(row.advice)
+    return row.name, row.op_type, "quantise", channels, sentences(row.advice)

@@ -12,6 +12,7 @@ from graphquant_core.channels import channel_count, check_axes, per_channel_shap
 from graphquant_core.exceptions import RangeError
 from graphquant_core.finite import check_finite
 from graphquant_core.grid import Grid
+from graphquant_core.listing import brief_repr
 
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
@@ -27,7 +28,7 @@ def _frozen_scale(value: npt.ArrayLike) -> Float32Array:
 def _frozen_offset(value: npt.ArrayLike) -> Int32Array:
     given = np.asarray(value)
     if not np.issubdtype(given.dtype, np.integer):
-        raise RangeError(f"offset ({value!r}) must hold integers, not {given.dtype}")
+        raise RangeError(f"offset ({brief_repr(value)}) must hold integers, not {given.dtype}")
     offset = np.array(np.clip(given.astype(np.int64), -(2**31), 2**31 - 1), dtype=np.int32)
     offset.setflags(write=False)
     return offset

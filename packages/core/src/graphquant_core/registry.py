@@ -11,6 +11,7 @@ import attrs
 
 from graphquant_core.contributions import Contributions, Registration, collect
 from graphquant_core.exceptions import UnknownNameError
+from graphquant_core.listing import MOST_CHOICES, listed_names
 from graphquant_core.plugin_loader import Plugin, PluginFailure, load_plugins
 from graphquant_core.suggestions import closest
 
@@ -112,7 +113,7 @@ def _look_up(known: Mapping[str, Value], kind: str, name: str) -> Value:
     try:
         return known[name]
     except KeyError:
-        there = ", ".join(f'"{key}"' for key in known) or "none"
+        there = listed_names(known, most=MOST_CHOICES)
         raise UnknownNameError(
             f'{kind} ("{name}") is not registered{closest(name, known)} (registered: {there})'
         ) from None

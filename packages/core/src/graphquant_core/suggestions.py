@@ -7,6 +7,8 @@ import heapq
 from collections.abc import Iterable
 from itertools import islice
 
+from graphquant_core.listing import either, short
+
 _LONGEST_NAME = 160
 _MOST_NAMES = 100_000
 _SHORTLIST = 100
@@ -27,11 +29,8 @@ def closest(name: str, known: Iterable[str], n: int = 3) -> str:
     if len(keys) > _SHORTLIST:
         triples = _letter_triples(wanted)
         keys = heapq.nlargest(_SHORTLIST, keys, key=lambda key: _overlap(triples, key))
-    quoted = [f'"{by_key[key]}"' for key in difflib.get_close_matches(wanted, keys, n)]
-    if not quoted:
-        return ""
-    listed = " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
-    return f"; did you mean {listed}?"
+    quoted = [f'"{short(by_key[key])}"' for key in difflib.get_close_matches(wanted, keys, n)]
+    return f"; did you mean {either(quoted)}?" if quoted else ""
 
 
 def _letter_triples(text: str) -> set[str]:

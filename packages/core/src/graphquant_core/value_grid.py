@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import attrs
 import numpy as np
 
+from graphquant_core.arguments import builtin_number
 from graphquant_core.grid import INT8
 from graphquant_core.quantize import affine_params
 
@@ -30,7 +31,7 @@ class ValueGrid:
     """
 
     scale: float = attrs.field(converter=_float32)
-    zero_point: int
+    zero_point: int = attrs.field(converter=builtin_number)
 
     @classmethod
     def over(cls, low: float, high: float) -> ValueGrid:

@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import GraphStateError
 from graphquant_core.files import check_writable, write_whole
+from graphquant_core.float_layers import warn_of_float_layers, without_asides
 from graphquant_core.graph import GraphView, Rewrite
 from graphquant_core.graph.collection import paused_collection
 from graphquant_core.graph.replica import current_replica, in_replica, shared_name
-from graphquant_core.layer import Layer
+from graphquant_core.layer import Layer, Skip
 from graphquant_core.plan import Plan
 from graphquant_core.registry import load_registry
 from graphquant_export.quantized.named_rules import target_names
@@ -87,9 +88,15 @@ def create_quant_retrain_model(
         if exists(record_file) and os.path.getsize(record_file):
             logger.warning('record_file ("%s") exists and is overwritten', record_file)
         write_whole(record_file, "")
-    _quantized[graph] = (names, done.with_more(quantized))
+    replica = current_replica()
+    rows = [row for row in without_asides(plan.rows) if in_replica(row.name, replica)]
+    floats = [_as_float(row) for row in rows if row.name not in quantized.layers]
+    told = frozenset(shared_name(skip.name) for skip in floats)
+    _quantized[graph] = (names, attrs.evolve(done.with_more(quantized), told=done.told | told))
     added = graph.get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)[before:]
     logger.info("%d layers of the graph are fake-quantised", len(quantized.layers))
+    if told - done.told:
+        warn_of_float_layers(logger, floats, len(rows), listing='set_logging_level("info") before')
     return [*added, RetrainOp(record)]
 
 
@@ -106,6 +113,12 @@ def _done(graph: tf.Graph, targets: tuple[str, ...]) -> Quantized:
             "already; build it anew"
         )
     return done
+
+
+def _as_float(row: Layer | Skip) -> Skip:
+    if isinstance(row, Skip):
+        return row
+    return Skip(row.name, row.op_type, "the configuration switches it off")
 
 
 def _plan_of_replica(plan: Plan) -> Plan:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphquant_core.exceptions import ConfigError, FileWriteError
 from graphquant_core.files import check_writable
+from graphquant_core.listing import brief_repr
 
 LOG_FILE = os.path.join("amct_log", "amct_tensorflow.log")
 """Path of the log file, below the current directory."""
@@ -65,7 +66,9 @@ def set_logging_level(print_level: str = "info", save_level: str = "info") -> No
 def _level(argument: str, value: object) -> int:
     level = _LEVELS.get(value.lower()) if isinstance(value, str) else None
     if level is None:
-        raise ConfigError(f"{argument}{{{value!r}}} is invalid, only support {list(_LEVELS)}")
+        raise ConfigError(
+            f"{argument}{{{brief_repr(value)}}} is invalid, only support {list(_LEVELS)}"
+        )
     return level
 
 

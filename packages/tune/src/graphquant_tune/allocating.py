@@ -12,8 +12,8 @@ from graphquant_tune.file_sizes import Sizes, artifact_size, largest_within
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.goals import Within, unreachable
 from graphquant_tune.grids import WIDTHS, Widths, put_on_grids
-from graphquant_tune.report import Report
 from graphquant_tune.layer_costs import LayerSensitivity
+from graphquant_tune.report import Report
 
 
 def bits_within_size(

@@ -22,10 +22,10 @@ from graphquant_export.quantized.target_simulation import simulate_target
 from graphquant_tune.allocation import first_that
 from graphquant_tune.distill_int8 import distil_int8
 from graphquant_tune.goals import Goal, Within, unreachable
+from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.loop import Ended, Progress
 from graphquant_tune.quality import Quality, quality_of
 from graphquant_tune.result import TunedModel
-from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.task import Task
 
 RANGE_SAMPLES = 256

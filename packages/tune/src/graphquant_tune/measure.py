@@ -14,9 +14,9 @@ from graphquant_export.inputs import LoadedModel
 from graphquant_tune.compare import Comparison
 from graphquant_tune.folded import fold_model
 from graphquant_tune.grids import WIDTHS, quantise_at
+from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
 from graphquant_tune.report import Report, silent
 from graphquant_tune.samples import Samples
-from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
 
 
 @attrs.frozen

@@ -11,9 +11,9 @@ import tensorflow as tf
 from graphquant_core.plan import Plan
 from graphquant_core.record import Record
 from graphquant_export.targets.mnn import LayerParams
+from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.loop import Ended
 from graphquant_tune.quality import Quality
-from graphquant_tune.layer_costs import LayerSensitivity
 
 
 @attrs.frozen(eq=False)

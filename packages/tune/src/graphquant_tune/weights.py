@@ -18,10 +18,10 @@ from graphquant_tune.grids import (
     quantise_at,
     uniform_bits,
 )
+from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
 from graphquant_tune.loop import Ended, Progress
 from graphquant_tune.quality import COMPARED_SAMPLES, quality_of
 from graphquant_tune.result import TunedModel
-from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
 from graphquant_tune.task import Task
 
 Values = dict[str, npt.NDArray[np.float32]]

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import NoLayersError
 from graphquant_core.finite import check_finite
+from graphquant_core.float_layers import float_reasons
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import (
     GraphDefEditor,
@@ -237,5 +238,5 @@ def _params(
 
 
 def _why(plan: Plan) -> str:
-    shown = [f'"{skip.name}" ({skip.op_type}): {skip.reason}' for skip in plan.skips[:5]]
-    return ": " + "; ".join(shown) if shown else ", nor any op of a supported type"
+    nothing = ", nor any op of a supported type"
+    return f": {float_reasons(plan.skips)}" if plan.skips else nothing

@@ -8,9 +8,11 @@ from typing import Any
 
 import attrs
 
+from graphquant_core.arguments import as_integer, checked_bool, checked_integer
 from graphquant_core.exceptions import BitsError, ConfigError, UnknownNameError
 from graphquant_core.grid import Grid
 from graphquant_core.layer import Layer
+from graphquant_core.listing import brief_repr, choices
 from graphquant_core.plan import Plan
 from graphquant_core.suggestions import closest
 from graphquant_export.targets.mnn.grouping import SMALLEST_BLOCK
@@ -101,44 +103,41 @@ def checked_settings(
         ConfigError: Another argument has a wrong value.
     """
     if layer_bits is not None and not isinstance(layer_bits, Mapping):
-        raise ConfigError(f"layer_bits ({layer_bits!r}) must be a dict of layer names and bits")
+        raise ConfigError(
+            f"layer_bits ({brief_repr(layer_bits)}) must be a dict of layer names and bits"
+        )
     if isinstance(skip_layers, str):
-        raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
+        raise ConfigError(f"skip_layers ({brief_repr(skip_layers)}) must be a list of layer names")
     if start not in STARTS:
-        raise ConfigError(f"start ({start!r}) must be one of {', '.join(STARTS)}")
-    for argument, value in (("asymmetric", asymmetric), ("keep_zeros", keep_zeros)):
-        if not isinstance(value, bool):
-            raise ConfigError(f"{argument} ({value!r}) must be True or False")
+        raise ConfigError(f"start ({brief_repr(start)}) must be one of {choices(STARTS)}")
     default = LayerSettings(
-        _bits("bits", bits), asymmetric, _text("strategy", strategy), _block_size(block_size)
+        _bits("bits", bits),
+        checked_bool("asymmetric", asymmetric),
+        _text("strategy", strategy),
+        _block_size(block_size),
     )
     chosen = tuple(
         (_text("layer_bits", name), _bits(f'layer_bits["{name}"]', given))
         for name, given in (layer_bits or {}).items()
     )
     skipped = tuple(_text("skip_layers", name) for name in skip_layers)
-    return Settings(default, chosen, skipped, start, keep_zeros)
+    return Settings(default, chosen, skipped, start, checked_bool("keep_zeros", keep_zeros))
 
 
 def _bits(argument: str, bits: Any) -> int:
-    whole = isinstance(bits, int) and not isinstance(bits, bool)
-    if not whole or not MIN_WEIGHT_BITS <= bits <= MAX_WEIGHT_BITS:
-        raise BitsError(
-            f"{argument} ({bits!r}) must be an integer from {MIN_WEIGHT_BITS} to {MAX_WEIGHT_BITS}"
-        )
-    return int(bits)
+    return checked_integer(argument, bits, MIN_WEIGHT_BITS, MAX_WEIGHT_BITS, BitsError)
 
 
 def _text(argument: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{argument} ({value!r}) must be a text that is not empty")
+        raise ConfigError(f"{argument} ({brief_repr(value)}) must be a text that is not empty")
     return value
 
 
 def _block_size(value: Any) -> int:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or (value != 0 and value < SMALLEST_BLOCK):
+    size = as_integer(value)
+    if size is None or (size != 0 and size < SMALLEST_BLOCK):
         raise ConfigError(
-            f"block_size ({value!r}) must be 0 or an integer of at least {SMALLEST_BLOCK}"
+            f"block_size ({brief_repr(value)}) must be 0 or an integer of at least {SMALLEST_BLOCK}"
         )
-    return int(value)
+    return size

@@ -9,6 +9,7 @@ import typer
 from graphquant_cli.help_text import examples
 from graphquant_cli.options import JsonOption, ModelArgument, OutputsOption, SignatureOption
 from graphquant_cli.output import print_json, print_table
+from graphquant_core.listing import choices
 
 EPILOG = examples(
     "plan frozen.pb",
@@ -47,5 +48,5 @@ def plan(
         return
     print_table(HEADER, found.cells())
     for name, values in ends.items():
-        typer.echo(f"{name}: {', '.join(values)}")
+        typer.echo(f"{name}: {choices(values)}")
     typer.echo(f"{len(found.layers)} quantised, {len(found.skips)} skipped")

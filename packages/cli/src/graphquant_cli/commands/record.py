@@ -11,6 +11,7 @@ from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.help_text import examples
 from graphquant_cli.options import JsonOption, OutputsOption, SignatureOption
 from graphquant_cli.output import print_error, print_json, print_table
+from graphquant_core.listing import listed
 
 app = typer.Typer(
     help="Show, check and compare records of scales and offsets.",
@@ -72,7 +73,7 @@ def check(
     else:
         typer.echo(f"all {len(factors)} entries fit the model")
         if missing:
-            typer.echo(f"without an entry, hence float: {', '.join(missing)}")
+            typer.echo(f"without an entry, hence float: {listed(missing)}")
     if problem is not None:
         raise typer.Exit(CHECK_FAILED)
 

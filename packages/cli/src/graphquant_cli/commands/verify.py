@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +26,7 @@ from graphquant_cli.output import print_error, print_json, print_table
 from graphquant_cli.verifying import verify_files
 
 if TYPE_CHECKING:
-    from graphquant_export.verification import Verification
+    from graphquant_export.verification import Comparison, Verification
 
 EPILOG = examples(
     "verify frozen.pb --record record.txt --target onnx --save-path out/model "
@@ -59,6 +60,26 @@ def verify(
     own_mean: Annotated[
         float, typer.Option(min=0, help="Largest mean difference of a layer's own, in steps.")
     ] = 0.5,
+    sqnr: Annotated[
+        float, typer.Option(help="Smallest SQNR of an output that holds no class scores, in dB.")
+    ] = 25.0,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Output that holds class scores, whose top-1 counts; repeatable. By default what "
+            "a softmax returns, or has labels.",
+            show_default=False,
+        ),
+    ] = None,
+    float_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The model before its weights were quantised, to show the quality beside it.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: BatchSizeOption = 32,
     output: OutputsOption = None,
     signature: SignatureOption = None,
@@ -67,7 +88,8 @@ def verify(
     """Run exported files in their real runtime, beside the simulation and the integer reference.
 
     Exits with 1 when an output or a layer differs by more than the limits. For weights alone, the
-    model and the record are the .pb and the .json that were written with the files.
+    model and the record are the .pb and the .json that were written with the files. The quality
+    beside the float model is shown where that is known, and judged by nobody.
     """
     from graphquant_core.registry import load_registry
     from graphquant_export.inputs import load_model, load_samples
@@ -75,6 +97,9 @@ def verify(
     load_registry().exporter(target)
     factors = read_factors(record)
     loaded = load_model(model, output, signature)
+    unquantized = None
+    if float_model is not None:
+        unquantized = load_model(float_model, list(loaded.outputs), signature).graph_def
     from graphquant_core.exporter import ExportSource
     from graphquant_export.verification import Limits
 
@@ -85,8 +110,10 @@ def verify(
         load_samples(samples, loaded.inputs, "samples"),
         labels,
         layers=layers,
-        limits=Limits(agreement, mean, largest, own_mean),
+        limits=Limits(agreement, mean, largest, own_mean, sqnr=sqnr),
         batch_size=batch_size,
+        classes=classes,
+        float_model=unquantized,
     )
     if as_json:
         print_json(found.to_dict())
@@ -103,13 +130,25 @@ def _print_verification(found: Verification) -> None:
         print_table(LAYER_HEADER, found.layer_rows())
     print_table(SUMMARY_HEADER, found.summary())
     for output in found.outputs:
+        if output.float_model is not None:
+            typer.echo(_quality(output.output, output.float_model, output.classes))
         if output.accuracy is not None:
             accuracy = output.accuracy
+            frozen = "in float" if output.float_model == output.simulation else "simulated"
             typer.echo(
-                f'accuracy of "{output.output}": {accuracy.simulation:.2%} simulated, '
+                f'accuracy of "{output.output}": {accuracy.simulation:.2%} {frozen}, '
                 f"{accuracy.runtime:.2%} in the runtime"
             )
     for problem in found.problems():
         print_error(problem)
     if found.ok():
         typer.echo(f"{found.target}: within the limits on {found.samples} samples")
+
+
+def _quality(output: str, found: Comparison, classes: bool) -> str:
+    """What quantisation costs this output."""
+    sqnr = "no difference" if found.sqnr is None else f"an SQNR of {found.sqnr:.1f} dB"
+    same = ""
+    if classes and found.agreement is not None:
+        same = f"the same top-1 class for {found.agreement:.2%} of {found.rows}, and "
+    return f'beside the float model, "{output}" has {same}{sqnr}'

@@ -13,7 +13,7 @@ from graphquant_core.graph.guards import gradient_ops
 from graphquant_core.graph.view import GraphView
 from graphquant_core.graph.weight_source import find_weight_source
 from graphquant_core.handler import LayerHandler
-from graphquant_core.layer import Layer, Skip
+from graphquant_core.layer import Aside, Layer, Skip
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry, load_registry
 
@@ -42,7 +42,7 @@ def plan_graph(
         if handler is None:
             continue
         if op in backward:
-            rows.append(Skip(op.name, op.type, "it belongs to the gradients"))
+            rows.append(Aside(op.name, op.type, "it belongs to the gradients"))
         else:
             rows.append(_decide(view, handler, op))
     rows.extend(skips_in_functions(view, handlers.__contains__))

@@ -8,6 +8,7 @@ import os
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, ModelFileError
+from graphquant_core.listing import listed
 
 logger = logging.getLogger(__name__)
 v1 = tf.compat.v1
@@ -44,7 +45,7 @@ def restore_float_checkpoint(
         if not found:
             raise ModelFileError(
                 f'checkpoint ("{checkpoint}") holds none of the {len(variables)} variables of the '
-                f"graph; it holds {', '.join(sorted(known)[:5]) or 'nothing'}"
+                f"graph; it holds {listed(sorted(known), nothing='nothing')}"
             )
         for variable in found:
             stored = list(known[variable.op.name])

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from graphquant_core.exceptions import RangeError
+from graphquant_core.listing import listed
 from graphquant_core.record.factors import Float32Array, LayerFactors, Record
 
 COMPARISON_HEADER = ("layer", "scale_d ratio", "offset_d difference", "scale_w ratio", "what")
@@ -106,7 +107,7 @@ def _compare(
         reasons.append(f"dst_type ({first.dst_type} and {second.dst_type})")
     if bool(first.skip_fusion) != bool(second.skip_fusion):
         reasons.append(f"skip_fusion ({first.skip_fusion} and {second.skip_fusion})")
-    return LayerComparison(name, scale_d, offset, ratios, ", ".join(reasons))
+    return LayerComparison(name, scale_d, offset, ratios, listed(reasons, nothing=""))
 
 
 def _ratio(first: float, second: float) -> float | None:

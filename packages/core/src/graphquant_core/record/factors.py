@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from graphquant_core.arguments import builtin_number
 from graphquant_core.value_grid import ValueGrid
 
 Float32Array = npt.NDArray[np.float32]
@@ -66,7 +67,7 @@ class LayerFactors:
     """
 
     scale_d: float = attrs.field(converter=_float32)
-    offset_d: int
+    offset_d: int = attrs.field(converter=builtin_number)
     scale_w: Float32Array | None = attrs.field(
         default=None, converter=_float32_vector, eq=_ARRAY, hash=False
     )

@@ -10,6 +10,7 @@ from graphquant_core.channels import per_channel_shape
 from graphquant_core.graph.planner import description_problem
 from graphquant_core.handler import LayerHandler
 from graphquant_core.layer import Layer
+from graphquant_core.listing import either
 
 TOLERANCE = 1e-4
 
@@ -30,7 +31,7 @@ def check_handler(handler: LayerHandler, graph: tf.Graph, seed: int = 0) -> list
         AssertionError: The contract is broken; names the op and what is wrong.
     """
     candidates = [op for op in graph.get_operations() if op.type in handler.op_types]
-    assert candidates, f"the graph has no op of type {' or '.join(sorted(handler.op_types))}"
+    assert candidates, f"the graph has no op of type {either(sorted(handler.op_types))}"
     before = graph.as_graph_def().SerializeToString(deterministic=True)
     layers = []
     for op in candidates:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.arguments import checked_integer
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph.frozen import tensor_name
 from graphquant_export.inputs.feeds import checked_feeds
@@ -58,8 +59,7 @@ def make_batches(
         ConfigError: `size` is less than 1.
         ConfigError, RangeError, NonFiniteError: as `checked_feeds`.
     """
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-        raise ConfigError(f"batch_size ({size!r}) must be an integer of 1 or more")
+    size = None if size is None else checked_integer("batch_size", size, 1)
     if not isinstance(feeds, Mapping):
         raise ConfigError(
             f"{argument} ({type(feeds).__name__}) must map names of placeholders to arrays"

@@ -12,6 +12,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError, NonFiniteError, RangeError
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import evaluate_constants, tensor_name
+from graphquant_core.listing import listed
 from graphquant_core.suggestions import closest
 
 
@@ -43,7 +44,7 @@ def checked_feeds(
         if name not in found:
             raise ConfigError(
                 f'{argument}: "{name}" is not a placeholder of the model{closest(name, found)}; '
-                f"it has {', '.join(sorted(found)) or 'none'}"
+                f"it has {listed(sorted(found))}"
             )
         given[f"{name}:0"] = _value(found[name].outputs[0], value, argument)
     missing = [

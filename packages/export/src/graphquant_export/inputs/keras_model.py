@@ -15,6 +15,7 @@ from graphquant_export.inputs.eager import in_eager_mode
 from graphquant_export.inputs.finish import finish
 from graphquant_export.inputs.freeze_function import freeze_function
 from graphquant_export.inputs.inline import inline_layers
+from graphquant_export.inputs.keras_names import layer_names, named_as_in_model
 from graphquant_export.inputs.kind import ModelPath
 from graphquant_export.inputs.loaded_model import LoadedModel
 from graphquant_export.inputs.name_outputs import name_outputs
@@ -31,7 +32,8 @@ def load_keras_model(model: ModelPath, outputs: Sequence[str] | None) -> LoadedM
         loaded = _loaded(keras, model)
         frozen = freeze_function(_traced(loaded, model.argument))
         wanted = getattr(loaded, "output_names", None) or [loaded.layers[-1].name]
-        graph_def, names = name_outputs(frozen.graph_def, frozen.outputs, wanted)
+        graph_def, ends = named_as_in_model(frozen.graph_def, frozen.outputs, layer_names(loaded))
+        graph_def, names = name_outputs(graph_def, ends, wanted)
         graph_def, names = inline_layers(graph_def, names)
     if outputs is not None:
         names = check_outputs(graph_def, outputs)

@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from graphquant_core.exceptions import ModelFileError
+from graphquant_core.listing import brief_repr
 
 GRAPH_DEF, SAVED_MODEL, KERAS, CHECKPOINT = "GraphDef", "SavedModel", "Keras model", "checkpoint"
 
@@ -54,7 +55,7 @@ def find_model(path: str | os.PathLike[str], name: str = "model") -> ModelPath:
         ModelFileError: Nothing stands there, or it is no model; says what is accepted.
     """
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-        raise ModelFileError(f"{name} ({path!r}) must be the path of {_ACCEPTED}")
+        raise ModelFileError(f"{name} ({brief_repr(path)}) must be the path of {_ACCEPTED}")
     place = Path(path)
     argument = f"{name} ({place})"
     if place.is_dir():

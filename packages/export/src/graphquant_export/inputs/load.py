@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from graphquant_core.exceptions import ConfigError, MissingDependencyError, OutputNotFoundError
+from graphquant_core.listing import brief_repr
 from graphquant_export.inputs.kind import CHECKPOINT, KERAS, SAVED_MODEL, find_model
 from graphquant_export.inputs.loaded_model import LoadedModel
 
@@ -37,7 +38,9 @@ def load_model(
     """
     model = find_model(path)
     if isinstance(outputs, str) or (outputs is not None and not outputs):
-        raise OutputNotFoundError(f"outputs ({outputs!r}) must be a list of op names, or None")
+        raise OutputNotFoundError(
+            f"outputs ({brief_repr(outputs)}) must be a list of op names, or None"
+        )
     if signature is not None and model.kind != SAVED_MODEL:
         raise ConfigError(
             f'signature ("{signature}") is for a SavedModel, and {model.argument} is a {model.kind}'

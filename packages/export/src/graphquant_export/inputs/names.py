@@ -67,8 +67,21 @@ def without_traces_of_calls(
             added.input[:] = [_origin(name, carried) for name in kept]
     ends = [_origin(output, carried) for output in outputs]
     stripped = {node.name: _CALL_PREFIX.sub("", node.name) for node in result.node}
-    renamed = _free_names(list(stripped), stripped)
-    return rename_nodes(result, renamed), [_renamed(end, renamed) for end in ends]
+    return renamed_with_ends(result, ends, stripped)
+
+
+def renamed_with_ends(
+    graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str], names: Mapping[str, str]
+) -> tuple[tf.compat.v1.GraphDef, list[str]]:
+    """As `rename_nodes`, and the output tensors by their new names.
+
+    Args:
+        graph_def: The nodes.
+        outputs: Names of its output tensors.
+        names: New names by old ones.
+    """
+    renamed = _free_names([node.name for node in graph_def.node], names)
+    return rename_nodes(graph_def, renamed), [_renamed(output, renamed) for output in outputs]
 
 
 def _origin(reference: str, carried: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphquant_core.exceptions import ConfigError, ModelFileError
+from graphquant_core.listing import listed, listed_names
 from graphquant_core.suggestions import closest
 
 _STARTS = (b"\x93NUMPY", b"PK")
@@ -38,7 +39,7 @@ def load_samples(
         (only,) = arrays.values()
         return {inputs[0]: only}
     if "" in arrays:
-        names = ", ".join(f'"{name}"' for name in inputs) or "none"
+        names = listed_names(inputs)
         raise ConfigError(
             f"{argument} ({path}) holds one array for a model with several inputs ({names}): give "
             "a .npz with an array under each of these names"
@@ -49,7 +50,7 @@ def load_samples(
         if name not in inputs:
             raise ConfigError(
                 f'{argument} ({path}): the model has no input "{name}"{closest(name, inputs)} '
-                f"(inputs: {', '.join(inputs) or 'none'})"
+                f"(inputs: {listed(inputs)})"
             )
         found[name] = value
     return found

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, OutputNotFoundError
 from graphquant_core.graph.frozen import check_outputs
+from graphquant_core.listing import listed_names
 from graphquant_core.suggestions import closest
 from graphquant_export.inputs.brief import brief
 from graphquant_export.inputs.eager import in_eager_mode
@@ -46,7 +47,7 @@ def load_saved_model(
 
 
 def _function(functions: Mapping[str, Any], signature: str | None, argument: str) -> Any:
-    there = ", ".join(f'"{name}"' for name in functions) or "none"
+    there = listed_names(functions)
     if signature is None and len(functions) == 1:
         return next(iter(functions.values()))
     if signature is None and _DEFAULT not in functions:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import OutputNotFoundError
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.guards import gradient_ops
+from graphquant_core.listing import listed_names
 
 _FED = ("Placeholder", "Iterator")
 _START = re.compile(r"(^|/)grad_ys_\d+$")
@@ -48,7 +49,7 @@ def prediction(graph: tf.Graph, argument: str) -> tuple[str, ...]:
         if op in fed - training and _ends(view, op, training) and _is_prediction(op)
     )
     if len(names) != 1:
-        found = ", ".join(f'"{name}"' for name in names[:8]) or "none"
+        found = listed_names(names)
         raise OutputNotFoundError(
             f"{argument}: the graph has no signature, so say which ops are the outputs; ops that "
             f"nothing takes: {found}"

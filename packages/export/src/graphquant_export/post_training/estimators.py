@@ -13,6 +13,7 @@ from graphquant_core.calibration import (
     percentile_range,
 )
 from graphquant_core.exceptions import UnknownNameError
+from graphquant_core.listing import choices
 from graphquant_core.suggestions import closest
 
 ESTIMATORS: Mapping[str, RangeEstimator] = MappingProxyType(
@@ -35,6 +36,6 @@ def range_estimator(name: str) -> RangeEstimator:
     if name not in ESTIMATORS:
         raise UnknownNameError(
             f'activation ("{name}") is no range estimator{closest(str(name), ESTIMATORS)} '
-            f"(there: {', '.join(ESTIMATORS)})"
+            f"(there: {choices(ESTIMATORS)})"
         )
     return ESTIMATORS[name]

@@ -23,6 +23,7 @@ from graphquant_core.graph.frozen import (
 from graphquant_core.graph.frozen.while_loops import ops_in_loops
 from graphquant_core.grid import INT8
 from graphquant_core.layer import Layer
+from graphquant_core.listing import brief_repr
 from graphquant_core.plan import Plan
 from graphquant_core.quantize import affine_params
 from graphquant_core.record import LayerFactors, Record
@@ -141,7 +142,7 @@ def _places(
     wanted = [layer for layer in _wanted(plan, skip_layers) if layer.name not in looped]
     for layer in plan.layers:
         if layer.name in looped:
-            logger.warning('layer "%s" stays float: it is inside a while loop', layer.name)
+            logger.info('layer "%s" stays float: it is inside a while loop', layer.name)
     for skip in plan.skips:
         logger.info('layer "%s" (%s) stays float: %s', skip.name, skip.op_type, skip.reason)
     if not wanted:
@@ -158,7 +159,7 @@ def _places(
 
 def _wanted(plan: Plan, skip_layers: Iterable[str]) -> list[Layer]:
     if isinstance(skip_layers, str):
-        raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
+        raise ConfigError(f"skip_layers ({brief_repr(skip_layers)}) must be a list of layer names")
     patterns = tuple(skip_layers)
     rows = [row.name for row in plan.rows]
     for pattern in patterns:

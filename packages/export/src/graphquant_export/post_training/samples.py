@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, NonFiniteError
 from graphquant_core.graph.frozen import cpu_session
+from graphquant_core.listing import listed, short
 from graphquant_export.inputs.batches import make_batches
 from graphquant_export.inputs.brief import brief
 
@@ -86,7 +87,7 @@ def _with_ends(parts: Sequence[Float32Array], ends: Sequence[Float32Array]) -> F
 
 
 def _described(values: Mapping[str, npt.NDArray[Any]]) -> str:
-    return ", ".join(f'"{name}" {list(value.shape)}' for name, value in values.items())
+    return listed(f'"{short(name)}" {list(value.shape)}' for name, value in values.items())
 
 
 def _choose(tensor: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -18,6 +18,7 @@ from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_name
 from graphquant_core.graph.frozen.channels_last import CHANNELS_LAST_PORTS, make_channels_last
 from graphquant_core.graph.frozen.node_def import node_def
+from graphquant_core.listing import either
 
 
 @attrs.frozen
@@ -96,7 +97,7 @@ def _region(graph: tf.Graph, ops: IntegerOps) -> dict[tf.Operation, None]:
     view = GraphView(graph)
     waiting = [op for op in view.operations if op.type in ops.sources]
     if not waiting:
-        raise ModelFileError(f"the graph has no {' or '.join(sorted(ops.sources))}")
+        raise ModelFileError(f"the graph has no {either(sorted(ops.sources))}")
     region: dict[tf.Operation, None] = {}
     while waiting:
         for op in _float_consumers(view, waiting.pop(0)):

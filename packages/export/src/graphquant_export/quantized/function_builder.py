@@ -7,9 +7,20 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.core.framework.function_pb2 import FunctionDef
 
 from graphquant_core.graph.frozen.node_def import attribute_value
+
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "float": {"f": 1.0},
+    "int": {"i": 0},
+    "list(int)": {"list": {}},
+    "string": {"s": b"NHWC"},
+    "type": {"type": tf.float32.as_datatype_enum},
+}
+"""A value of each type of attribute. A session looks into every function of its graph without a
+caller, and logs an error where an attribute has no value then; a call has its own values."""
 
 
 class FromCaller(str):
@@ -44,6 +55,7 @@ class FunctionBuilder:
         signature.output_arg.add(name="y", type=output.as_datatype_enum)
         for attribute, kind in attributes.items():
             signature.attr.add(name=attribute, type=kind)
+            self._function.attr[attribute].CopyFrom(AttrValue(**_EXAMPLES[kind]))
 
     def node(
         self, name: str, op: str, inputs: Sequence[str], output: str, **attributes: Any

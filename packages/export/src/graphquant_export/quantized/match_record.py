@@ -11,6 +11,7 @@ from graphquant_core.exceptions import EmptyRecordError, RecordError, Unsupporte
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen.while_loops import ops_in_loops
 from graphquant_core.graph.rewire import ACTIVATION_OUTPUT, WEIGHT_OUTPUT, role_of
+from graphquant_core.listing import listed_names
 from graphquant_core.plan import Plan
 from graphquant_core.record import Record, validate_record
 
@@ -56,7 +57,7 @@ def _of_layers_that_are_left(graph: tf.Graph, plan: Plan, record: Record) -> Rec
     if not surplus or not any(_is_trained(graph, layer.name) for layer in plan.layers):
         return record
     logger.warning(
-        "the record has layers that the outputs of the model don't need: %s", ", ".join(surplus)
+        "the record has layers that the outputs of the model don't need: %s", listed_names(surplus)
     )
     kept = {name: factors for name, factors in record.items() if name in names}
     return attrs.evolve(record, factors=kept)

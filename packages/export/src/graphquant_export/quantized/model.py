@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from graphquant_core.derived import Keeping
+from graphquant_core.float_layers import warn_of_float_layers, without_asides
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.frozen import (
     GraphDefEditor,
@@ -23,6 +24,9 @@ from graphquant_core.graph.frozen import (
     without_value_quantizers,
 )
 from graphquant_core.graph.frozen.marks import check_marks
+from graphquant_core.graph.frozen.while_loops import ops_in_loops
+from graphquant_core.layer import Skip
+from graphquant_core.plan import Plan
 from graphquant_core.record import LayerFactors, Record
 from graphquant_export.quantized.find_layers import LayerPlace, check_not_exported, find_layers
 from graphquant_export.quantized.groups import Group, find_groups
@@ -34,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 Key = tuple[bytes, tuple[str, ...]]
 
+IN_LOOP = "it is inside a while loop, where it cannot be deployed"
+
 
 @attrs.frozen(eq=False)
 class QuantizedModel(Keeping):
@@ -44,12 +50,27 @@ class QuantizedModel(Keeping):
         outputs: Names of the ops that are its outputs.
         layers: The quantised layers, in the order of the graph.
         groups: The group convolutions among them.
+        floats: The layers of the graph that stay float, with the reasons.
     """
 
     graph_def: tf.compat.v1.GraphDef = attrs.field(repr=False)
     outputs: tuple[str, ...]
     layers: tuple[QuantizedLayer, ...]
     groups: tuple[Group, ...] = attrs.field(repr=False)
+    floats: tuple[Skip, ...] = attrs.field(default=(), repr=False)
+
+    def warn_of_floats(
+        self, logger: logging.Logger, target: str, others: Sequence[Skip] = ()
+    ) -> None:
+        """Logs once how many layers stay float, and why.
+
+        Args:
+            logger: Logger of the target.
+            target: What runs the model.
+            others: Layers of the record that it computes in float all the same.
+        """
+        floats = (*self.floats, *others)
+        warn_of_float_layers(logger, floats, len(self.layers) + len(self.floats), target)
 
     def float_editor(self) -> GraphDefEditor:
         """The graph to edit, without the fake quantisers of its layers."""
@@ -122,7 +143,19 @@ def _build(
     strip_later_attributes(pruned, graph)
     editor = _without_fake_quantizers(pruned, outputs, [layer.place for layer in layers])
     groups = find_groups(editor, outputs, layers)
-    return QuantizedModel(pruned, outputs, layers, tuple(groups))
+    return QuantizedModel(pruned, outputs, layers, tuple(groups), _floats(view, plan, record))
+
+
+def _floats(view: GraphView, plan: Plan, record: Record) -> tuple[Skip, ...]:
+    looped = ops_in_loops(view)
+    floats = []
+    for row in without_asides(plan.rows):
+        if isinstance(row, Skip):
+            floats.append(row)
+        elif row.name not in record:
+            reason = IN_LOOP if row.name in looped else "the record has no entry for it"
+            floats.append(Skip(row.name, row.op_type, reason))
+    return tuple(floats)
 
 
 def _layers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.listing import brief_repr
 from graphquant_core.registry import Registry, load_registry
 from graphquant_core.target_rules import TargetRules
 
@@ -18,7 +19,7 @@ def target_names(target: str | Sequence[str]) -> tuple[str, ...]:
     names = [target] if isinstance(target, str) else target
     several = isinstance(names, (list, tuple)) and bool(names)
     if not several or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"target ({target!r}) must be the name of a target, or several")
+        raise ConfigError(f"target ({brief_repr(target)}) must be the name of a target, or several")
     return tuple(names)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from graphquant_core.layer import Layer, Skip
+from graphquant_core.listing import sentences
 from graphquant_export.verification import Verification
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _decision(row: Layer | Skip, quantized: set[str]) -> str:
 def _why(row: Layer | Skip, quantized: set[str]) -> str:
     if isinstance(row, Skip):
         return row.reason
-    advice = "; ".join(row.advice)
+    advice = sentences(row.advice)
     return advice if row.name in quantized else "the record has no entry for it"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphquant_core.listing import sentences
 from graphquant_export.report import charts
 from graphquant_export.report.elements import Element, broken, element
 from graphquant_export.report.table import Cell, Column, table
@@ -41,7 +42,7 @@ def _plan_row(row: Data, labels: list[str]) -> list[Cell]:
         row["decision"],
         ("–" if channels is None else str(channels), channels),
         *("–" if at is None else at["execution"] for _, at in at_targets),
-        "; ".join(filter(None, reasons)),
+        sentences(filter(None, reasons)),
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from graphquant_core.listing import listed, sentences
 from graphquant_export.report import layers_section, targets_section
 from graphquant_export.report.elements import Element, as_html, element
 
@@ -70,7 +71,7 @@ def _own(name: str) -> str:
 def _header(data: Data) -> list[Element]:
     plan, model = data["plan"], data["model"]
     quantized = len(data["layers"])
-    outputs = ", ".join(model["outputs"])
+    outputs = listed(model["outputs"])
     said = (
         f"{quantized} of {len(plan)} layers quantised · {model['samples']} samples · "
         f"output{'s' if len(model['outputs']) > 1 else ''} {outputs}"
@@ -106,14 +107,15 @@ def _definitions(data: Data) -> list[Element]:
     for target in data["targets"]:
         limits = target["limits"]
         sentence = (
-            f"top-1 agreement {limits['agreement']:.2%} or more, mean difference of an output "
-            f"{limits['mean']:g} steps or less, of a layer's own {limits['own_mean']:g}, its "
+            f"top-1 agreement of class scores {limits['agreement']:.2%} or more, SQNR of other "
+            f"outputs {limits['sqnr']:g} dB, mean difference of an output {limits['mean']:g} steps "
+            f"or less, of a layer's own {limits['own_mean']:g}, its "
             f"largest {limits['largest']:g}, beside the {target['layer_reference']}"
         )
         said.setdefault(sentence, []).append(target["label"])
-    limits = [f"{', '.join(labels)}: {sentence}" for sentence, labels in said.items()]
+    limits = [f"{listed(labels)}: {sentence}" for sentence, labels in said.items()]
     return [
         element("h2", "How to read the numbers"),
         element("p", STEPS_NOTE, class_="note"),
-        element("p", "Limits. " + "; ".join(limits) + ".", class_="note"),
+        element("p", f"Limits. {sentences(limits)}.", class_="note"),
     ]

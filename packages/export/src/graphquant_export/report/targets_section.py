@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from graphquant_core.listing import choices
 from graphquant_export.report import charts
 from graphquant_export.report.elements import Element, broken, element
 from graphquant_export.report.text import decibels, noise, number, percent, size, steps
@@ -56,7 +57,7 @@ def _in_short(output: Data) -> str:
     if found is None:
         found, title = output["simulation"], "simulation"
     said = f"{output['output']}: "
-    if found["agreement"] is not None:
+    if output["classes"] and found["agreement"] is not None:
         said += f"top-1 {percent(found['agreement'])} like the {title}, "
     if output["accuracy"] is not None:
         said += f"accuracy {percent(output['accuracy']['runtime'])}, "
@@ -66,7 +67,7 @@ def _in_short(output: Data) -> str:
 def executions(target: Data) -> str:
     """How many layers have which execution: "6 int8, 1 float"."""
     counts = Counter(row["execution"] for row in target["executions"])
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "no layers"
+    return choices((f"{count} {name}" for name, count in counts.most_common()), "no layers")
 
 
 def side_by_side(data: Data) -> Element:
@@ -85,10 +86,20 @@ def side_by_side(data: Data) -> Element:
 
 Value = Callable[[Data], str]
 
+_BESIDE = (
+    ("integer reference", "reference"),
+    ("float model", "float_model"),
+    ("simulation", "simulation"),
+)
+_NOTHING = {
+    **dict.fromkeys(("reference", "simulation", "float_model", "accuracy")),
+    "classes": False,
+}
+
 
 def _output_rows(name: str, targets: Sequence[Data]) -> list[Element]:
     found = []
-    for title, key in (("integer reference", "reference"), ("simulation", "simulation")):
+    for title, key in _BESIDE:
         if any(_output(target, name)[key] is not None for target in targets):
             rows = _comparison_rows(name, key)
             found.append(_rows(f"{name} beside the {title}", rows, targets))
@@ -98,8 +109,10 @@ def _output_rows(name: str, targets: Sequence[Data]) -> list[Element]:
 
 
 def _output(target: Data, name: str) -> Data:
-    nothing = {"reference": None, "simulation": None, "accuracy": None}
-    return next((out for out in target["outputs"] if out["output"] == name), nothing)
+    found = next((out for out in target["outputs"] if out["output"] == name), _NOTHING)
+    # The graph that was exported may be the float model itself.
+    same = found["simulation"] == found["float_model"]
+    return {**found, "simulation": None} if same else found
 
 
 def _comparison_rows(name: str, key: str) -> list[tuple[str, Value]]:
@@ -111,13 +124,22 @@ def _comparison_rows(name: str, key: str) -> list[tuple[str, Value]]:
         return value
 
     return [
-        ("same top-1 class", of(lambda found: percent(found["agreement"]))),
+        ("same top-1 class", _same_class(name, key)),
         ("mean difference, in steps", of(lambda found: steps(found["mean"]))),
         ("largest difference, in steps", of(lambda found: steps(found["largest"]))),
         ("SQNR", of(noise)),
         ("one step", of(lambda found: number(found["step"]))),
         ("step taken from", of(lambda found: found["step_source"])),
     ]
+
+
+def _same_class(name: str, key: str) -> Value:
+    def value(target: Data) -> str:
+        output = _output(target, name)
+        shown = output["classes"] and output[key] is not None
+        return percent(output[key]["agreement"]) if shown else "–"
+
+    return value
 
 
 def _accuracy_rows(name: str) -> list[tuple[str, Value]]:

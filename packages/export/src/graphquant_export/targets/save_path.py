@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphquant_core.exceptions import FileWriteError
 from graphquant_core.files import check_writable
+from graphquant_core.listing import brief_repr
 
 ENDINGS: Mapping[str, tuple[str, ...]] = {
     "ascend": ("_quantized.pb", "_deploy.pb"),
@@ -25,7 +26,7 @@ def paths_of(save_path: str | os.PathLike[str], *endings: str) -> tuple[Path, ..
         FileWriteError: `save_path` is no path, or doesn't end in the start of a file name.
     """
     if not isinstance(save_path, (str, os.PathLike)):
-        raise FileWriteError(f"save_path ({save_path!r}) must be a path")
+        raise FileWriteError(f"save_path ({brief_repr(save_path)}) must be a path")
     prefix = os.fspath(save_path)
     if not prefix or prefix.endswith(("/", os.sep)):
         raise FileWriteError(f'save_path ("{prefix}") must end in the start of a file name')

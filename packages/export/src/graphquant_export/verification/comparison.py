@@ -36,6 +36,7 @@ class Comparison:
         not_finite: Values that are NaN or infinite on one side alone, and count nowhere else.
         agreement: Share of rows along the last axis with the same largest value, the first one
             where several are equal; ``None`` when there are no rows of 2 or more.
+        rows: Number of such rows.
     """
 
     values: int
@@ -46,6 +47,7 @@ class Comparison:
     sqnr: float | None
     not_finite: int
     agreement: float | None
+    rows: int = 0
 
 
 class Comparing:
@@ -118,4 +120,5 @@ class Comparing:
             sqnr=10 * math.log10(self._signal / self._noise) if defined else None,
             not_finite=self._not_finite,
             agreement=self._same_rows / self._rows if self._rows else None,
+            rows=self._rows,
         )

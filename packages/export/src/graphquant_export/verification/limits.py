@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 from graphquant_export.verification.comparison import Comparison
+
+_ROUNDING = 1e-6
 
 
 @attrs.frozen
@@ -15,12 +19,15 @@ class Limits:
     on exports of residual networks.
 
     Attributes:
-        agreement: Smallest share of equal top-1 classes of an output.
+        agreement: Smallest share of equal top-1 classes of an output that holds class scores. Of a
+            few samples, one more may differ: what chance does is not held against the artifact.
         mean: Largest mean absolute difference of an output, in steps.
         largest: Largest absolute difference of a layer's own, in steps. An output has no such
             limit: where it is a softmax, one step of its input is many of its own.
         own_mean: Largest mean absolute difference of a layer's own, in steps.
         cut_off: Largest share of a layer's values beyond the ends of the grid of its result.
+        sqnr: Smallest SQNR of an output that holds no class scores, in dB, where it differs by more
+            than `own_mean` steps on average: below, a step is too coarse a measure of it.
     """
 
     agreement: float = 0.99
@@ -28,16 +35,35 @@ class Limits:
     largest: float = 32.0
     own_mean: float = 0.5
     cut_off: float = 0.1
+    sqnr: float = 25.0
 
-    def output_problem(self, found: Comparison) -> str | None:
-        """What of `found`, an output, is beyond the limits."""
+    def output_problem(self, found: Comparison, classes: bool) -> str | None:
+        """What of `found`, an output, is beyond the limits.
+
+        Args:
+            found: The output beside what it should be.
+            classes: Whether it holds class scores.
+        """
         if found.not_finite:
             return f"{found.not_finite} of its {found.values} values are NaN or infinite"
-        if found.agreement is not None and found.agreement < self.agreement:
+        if classes and found.agreement is not None and self._too_few_agree(found):
             return f"its top-1 agreement is {found.agreement:.2%}, below {self.agreement:.2%}"
         if found.mean > self.mean:
             return f"it differs by {found.mean:.3g} steps on average, more than {self.mean:g}"
+        faint = found.sqnr is not None and found.sqnr < self.sqnr
+        if not classes and faint and found.mean > self.own_mean:
+            return f"its SQNR is {found.sqnr:.1f} dB, below {self.sqnr:g} dB"
         return None
+
+    def _too_few_agree(self, found: Comparison) -> bool:
+        """Whether more rows differ than chance explains where the share that may differ is p.
+
+        That is n p + 2 sqrt(n p (1 - p)) + 1 of n rows, none where p is 0: 2 of 32 for p = 1%.
+        """
+        share = 1 - self.agreement
+        differing = (1 - (found.agreement or 0.0)) * found.rows
+        chance = 2 * math.sqrt(found.rows * share * (1 - share)) + 1 if share > 0 else 0
+        return differing > found.rows * share + chance + _ROUNDING
 
     def layer_problem(self, found: Comparison) -> str | None:
         """What of `found`, a layer's own difference, is beyond the limits."""

@@ -53,17 +53,28 @@ class OutputComparing:
         name: Name of the output.
         step: Step of its grid in the artifact; ``None`` when it is float.
         labels: Class of each row, ``None`` without.
+        classes: Whether it holds class scores.
     """
 
-    def __init__(self, name: str, step: float | None, labels: Array | None) -> None:
+    def __init__(
+        self, name: str, step: float | None, labels: Array | None, classes: bool = False
+    ) -> None:
         self._name = name
         self._labels = labels
+        self._classes = classes
         self._simulation, self._reference = Comparing(name, step), Comparing(name, step)
+        self._float_model = Comparing(name, step)
         self._right = {"simulation": 0, "reference": 0, "runtime": 0}
         self._rows = 0
         self._start = 0
 
-    def add(self, runtime: Array, simulation: Array, reference: Array | None) -> None:
+    def add(
+        self,
+        runtime: Array,
+        simulation: Array,
+        reference: Array | None,
+        float_model: Array | None = None,
+    ) -> None:
         """Adds a batch of values of the output.
 
         Raises:
@@ -73,6 +84,8 @@ class OutputComparing:
         self._simulation.add(runtime, simulation)
         if reference is not None:
             self._reference.add(runtime, reference)
+        if float_model is not None:
+            self._float_model.add(runtime, float_model)
         if self._labels is None:
             return
         labels = self._next_labels(self._labels, simulation)
@@ -111,7 +124,15 @@ class OutputComparing:
             )
         reference = self._reference.result()
         used = reference if reference.values else None
-        return OutputCheck(self._name, self._simulation.result(), used, self._accuracy(used))
+        unquantized = self._float_model.result()
+        return OutputCheck(
+            self._name,
+            self._simulation.result(),
+            used,
+            self._accuracy(used),
+            unquantized if unquantized.values else None,
+            self._classes,
+        )
 
     def _accuracy(self, reference: object | None) -> Accuracy | None:
         if not self._rows:

@@ -78,6 +78,8 @@ class Truths:
         nodes: Node of the graph that layers are compared in, by a name in the simulated graph,
             where that is another.
         results: What each layer returns, where the target rounds it; by the layer's name.
+        float_model: The model before it was quantised, where that is known: `simulation`, when
+            nothing in it was trained.
     """
 
     simulation: GraphRunner
@@ -85,6 +87,7 @@ class Truths:
     layers: tuple[str, ...] | None
     nodes: Mapping[str, str]
     results: Mapping[str, PlannedResult]
+    float_model: GraphRunner | None = None
 
     @property
     def exact(self) -> GraphRunner:
@@ -101,20 +104,28 @@ class Truths:
         return {row.name: row.op_type for row in plan_graph(self.simulation.graph).rows}
 
 
-def find_truths(source: ExportSource, rules: TargetRules) -> Truths:
+def find_truths(
+    source: ExportSource, rules: TargetRules, float_model: tf.compat.v1.GraphDef | None = None
+) -> Truths:
     """What an artifact made of `source` is held against.
 
     Args:
         source: What it was made of.
         rules: What its target rounds.
+        float_model: The model before it was quantised.
 
     Raises: as `graphquant_export.quantized.simulate.simulate`.
     """
     frozen = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
+    before = None
+    if float_model is not None:
+        before = GraphRunner(GraphDefEditor(float_model).graph_def(source.outputs))
     if not isinstance(source.record, Record):
-        return Truths(frozen, None, None, {}, {})
+        return Truths(frozen, None, None, {}, {}, before)
     simulated = simulation_of(source)
     target = simulate_target(simulated, source.record, rules)
     reference = GraphRunner(exact_graph(target.reference, simulated.outputs))
     layers = tuple(layer.name for layer in simulated.layers)
-    return Truths(frozen, reference, layers, simulated.exact.results, target.results)
+    if before is None and not any(layer.place.trained for layer in simulated.model.layers):
+        before = frozen
+    return Truths(frozen, reference, layers, simulated.exact.results, target.results, before)

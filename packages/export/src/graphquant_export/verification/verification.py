@@ -45,12 +45,24 @@ class OutputCheck:
         simulation: Beside the frozen graph with its fake quantisers.
         reference: Beside the integer reference; ``None`` when only weights are quantised.
         accuracy: On the labels, ``None`` without labels for this output.
+        float_model: Beside the model before it was quantised; ``None`` when that isn't known.
+        classes: Whether it holds class scores, so that its top-1 is judged.
     """
 
     output: str
     simulation: Comparison
     reference: Comparison | None
     accuracy: Accuracy | None = None
+    float_model: Comparison | None = None
+    classes: bool = False
+
+    @property
+    def beside(self) -> tuple[tuple[str, Comparison], ...]:
+        """What it was compared with, and how: what is the same graph stands there once."""
+        rows = [("integer reference", self.reference), ("float model", self.float_model)]
+        if self.float_model != self.simulation:
+            rows.append(("simulation", self.simulation))
+        return tuple((name, found) for name, found in rows if found is not None)
 
 
 @attrs.frozen
@@ -139,7 +151,8 @@ class Verification:
         limits = limits or self.limits
         found = []
         for output in self.outputs:
-            problem = limits.output_problem(output.reference or output.simulation)
+            held = output.reference or output.simulation
+            problem = limits.output_problem(held, output.classes)
             if problem:
                 found.append(f'output "{output.output}": {problem}')
         checked = {layer.layer for layer in self.layers}
@@ -164,15 +177,12 @@ class Verification:
         """Rows of text with the cells that `SUMMARY_HEADER` names."""
         rows: list[tuple[str, ...]] = []
         for output in self.outputs:
-            for name, found in (
-                ("integer reference", output.reference),
-                ("simulation", output.simulation),
-            ):
-                if found is not None:
-                    same = "-" if found.agreement is None else f"{found.agreement:.2%}"
-                    step = f"{found.step:.4g} ({found.step_source})"
-                    cells = (*difference_cells(found)[:2], step, difference_cells(found)[2])
-                    rows.append((output.output, name, same, *cells))
+            for name, found in output.beside:
+                shown = output.classes and found.agreement is not None
+                same = f"{found.agreement:.2%}" if shown else "-"
+                step = f"{found.step:.4g} ({found.step_source})"
+                cells = (*difference_cells(found)[:2], step, difference_cells(found)[2])
+                rows.append((output.output, name, same, *cells))
         return rows
 
     def layer_rows(self) -> list[tuple[str, ...]]:
@@ -241,6 +251,8 @@ def _verification(data: Mapping[str, Any]) -> Verification:
             comparison(found["simulation"]),
             comparison(found["reference"]),
             None if accuracy is None else Accuracy(**accuracy),
+            comparison(found["float_model"]),
+            found["classes"],
         )
 
     return Verification(

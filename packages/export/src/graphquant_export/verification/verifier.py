@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from graphquant_core.exceptions import GraphQuantError, ModelFileError
 from graphquant_core.exporter import Artifact
@@ -15,6 +16,7 @@ from graphquant_core.registry import Registry
 from graphquant_core.runtime import Runtime
 from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.verification.artifacts import artifact_files, runnable_exporter, target_rules
+from graphquant_export.verification.class_scores import class_outputs
 from graphquant_export.verification.layer_checks import LayersComparing
 from graphquant_export.verification.limits import Limits
 from graphquant_export.verification.output_checks import OutputComparing, checked_labels
@@ -34,6 +36,8 @@ def verify(
     batch_size: int | None = None,
     registry: Registry | None = None,
     progress: Callable[[int, int], object] | None = None,
+    classes: Sequence[str] | None = None,
+    float_model: tf.compat.v1.GraphDef | None = None,
 ) -> Verification:
     """`artifact` in its real runtime, beside the simulation and the integer reference.
 
@@ -55,10 +59,17 @@ def verify(
             that size.
         registry: Where exporters come from; the installed plugins by default.
         progress: Called with (samples done, samples in all) after each batch.
+        classes: Names of the outputs that hold class scores, whose top-1 counts; by default those
+            that a softmax returns or that there are labels for. Others are judged by the steps
+            that they differ by, and by their SQNR.
+        float_model: The frozen graph before it was quantised, with the same inputs and outputs,
+            to show the artifact's quality beside it; by default the graph that was exported, when
+            that was quantised after training.
 
     Raises:
-        ConfigError: `artifact` is none or has no runtime, or `feeds` or `labels` name something
-            that the model doesn't have.
+        ConfigError: `artifact` is none or has no runtime, or `feeds`, `labels` or `classes` name
+            something that the model doesn't have.
+        OutputNotFoundError: `float_model` lacks an output.
         RangeError: A value doesn't fit its placeholder, or `labels` don't fit their output.
         NonFiniteError: A value holds NaN or infinity.
         ModelFileError: A file of the artifact is missing or broken, or can't be run; names it.
@@ -67,14 +78,18 @@ def verify(
     exporter = runnable_exporter(artifact, registry)
     files = artifact_files(artifact)
     source = artifact.source
-    classes = checked_labels(labels, source.outputs)
+    by_output = checked_labels(labels, source.outputs)
     with _naming(artifact):
         runtime = exporter.runtime(artifact)
         executions = runtime.executions()
         steps = {name: runtime.output_step(name) for name in source.outputs}
-    truths = find_truths(source, target_rules(artifact, exporter))
+    truths = find_truths(source, target_rules(artifact, exporter), float_model)
+    scores = class_outputs(truths.simulation.graph, source.outputs, by_output, classes)
     batches = make_batches(truths.simulation.graph, feeds, batch_size)
-    outputs = {name: OutputComparing(name, steps[name], classes.get(name)) for name in steps}
+    outputs = {
+        name: OutputComparing(name, steps[name], by_output.get(name), name in scores)
+        for name in steps
+    }
     compared = LayersComparing(truths, executions) if layers else None
     done, total = 0, sum(batch.size for batch in batches)
     for batch in batches:
@@ -108,10 +123,15 @@ def _compare_outputs(
 ) -> None:
     simulation = truths.simulation.run(outputs, batch.feeds)
     reference = truths.reference.run(outputs, batch.feeds) if truths.reference else {}
+    before: Mapping[str, np.ndarray] = {}
+    if truths.float_model is truths.simulation:
+        before = simulation
+    elif truths.float_model is not None:
+        before = truths.float_model.run(outputs, batch.feeds)
     with _naming(artifact):
         got = runtime.run(batch.by_op(), list(outputs))
     for name, output in outputs.items():
-        output.add(np.asarray(got[name]), simulation[name], reference.get(name))
+        output.add(np.asarray(got[name]), simulation[name], reference.get(name), before.get(name))
 
 
 @contextmanager

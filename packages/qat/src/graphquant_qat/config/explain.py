@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from graphquant_core.layer import Layer, Skip
+from graphquant_core.listing import sentences
 from graphquant_core.plan import Plan
 from graphquant_qat.config.model import ActivationConfig, LayerConfig, RetrainConfig, WeightConfig
 
@@ -72,7 +73,7 @@ def _explain(layer: Layer, config: LayerConfig, batch_num: int) -> LayerExplanat
         True,
         _activation(config.activation, batch_num),
         weight,
-        "; ".join(layer.advice),
+        sentences(layer.advice),
     )
 
 

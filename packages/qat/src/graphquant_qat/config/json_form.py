@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from graphquant_core.exceptions import ConfigError, UnknownNameError
 from graphquant_core.layer import Layer
+from graphquant_core.listing import listed
 from graphquant_core.plan import Plan
 from graphquant_core.suggestions import closest
 from graphquant_qat.config import rules
@@ -123,7 +124,7 @@ def _not_a_value(node: JsonNode, known: Sequence[str]) -> UnknownNameError:
     name = node.keys[0]
     return UnknownNameError(
         f'{node.file}: the target rounds no value "{name}"{closest(name, known)} '
-        f"({len(known)} values: {', '.join(known[:8]) or 'none'}{' …' if len(known) > 8 else ''})"
+        f"({len(known)} values: {listed(known)})"
     )
 
 

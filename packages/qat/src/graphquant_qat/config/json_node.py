@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.listing import choices, either
 from graphquant_core.suggestions import closest
 from graphquant_qat.config.rules import UNSUPPORTED
 from graphquant_qat.config.shown import key_path, shown
@@ -76,7 +77,7 @@ class JsonNode:
         if isinstance(self.value, str) and self.value in allowed:
             return self.value
         hint = closest(self.value, allowed) if isinstance(self.value, str) else ""
-        raise self.wrong(f"must be {' or '.join(shown(name) for name in allowed)}{hint}")
+        raise self.wrong(f"must be {either(shown(name) for name in allowed)}{hint}")
 
     def wrong(self, rule: str) -> ConfigError:
         """The error that names the file, the keys, the value in parentheses, then `rule`."""
@@ -88,7 +89,7 @@ class JsonNode:
             return self.wrong(UNSUPPORTED[self.keys[-1]])
         hint = closest(self.keys[-1], allowed)
         return ConfigError(
-            f"{self.file}: unknown key {self.path}{hint} (allowed: {', '.join(allowed)})"
+            f"{self.file}: unknown key {self.path}{hint} (allowed: {choices(allowed)})"
         )
 
     def missing(self, key: str) -> ConfigError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphquant_core.exceptions import UnknownNameError
+from graphquant_core.listing import choices
 from graphquant_core.plan import Plan
 from graphquant_core.registry import load_registry
 from graphquant_core.suggestions import closest
@@ -32,5 +33,5 @@ def unknown_type(op_type: str, plan: Plan, place: str) -> UnknownNameError:
     known = supported_types(plan)
     return UnknownNameError(
         f"{place}: op type {shown(op_type)} cannot be quantised{closest(op_type, known)} "
-        f"(supported: {', '.join(known)})"
+        f"(supported: {choices(known)})"
     )

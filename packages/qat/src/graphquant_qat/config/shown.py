@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-_LONGEST = 160
+from graphquant_core.listing import short
 
 
 def shown(value: object) -> str:
@@ -21,9 +21,3 @@ def shown(value: object) -> str:
 def key_path(*keys: str) -> str:
     """`keys` joined by dots, each cut to 160 characters: ``conv1/Conv2D.retrain_data_config``."""
     return ".".join(short(json.dumps(key, ensure_ascii=False)[1:-1]) for key in keys)
-
-
-def short(text: str) -> str:
-    """`text` cut to 160 characters; a lone surrogate, which can't be printed, is escaped."""
-    cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-    return cut.encode(errors="backslashreplace").decode()

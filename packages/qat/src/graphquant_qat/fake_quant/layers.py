@@ -8,9 +8,10 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, NoLayersError
+from graphquant_core.float_layers import float_reasons, warn_of_float_layers
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.rewire import role_of
-from graphquant_core.layer import Layer
+from graphquant_core.layer import Layer, Skip
 from graphquant_qat.fake_quant.nodes import (
     MOVING_ACTIVATIONS,
     MOVING_WEIGHTS,
@@ -40,7 +41,7 @@ class FakeQuantizedLayer:
 
 
 def find_layers(view: GraphView) -> list[FakeQuantizedLayer]:
-    """The layers of the frozen graph that can be deployed; each other one is logged.
+    """The layers of the frozen graph that can be deployed; a warning tells of the others.
 
     Raises:
         NoLayersError: There is none; says why of the first few.
@@ -53,18 +54,17 @@ def find_layers(view: GraphView) -> list[FakeQuantizedLayer]:
             "and its record to save_quant_retrain_model"
         )
     plan = plan_graph(view.graph, view=view)
-    found, floats = [], [(skip.name, skip.op_type, skip.reason) for skip in plan.skips]
+    found, floats = [], list(plan.skips)
     for layer in plan.layers:
         decided = _decide(view, layer)
         if isinstance(decided, str):
-            floats.append((layer.name, layer.op_type, decided))
+            floats.append(Skip(layer.name, layer.op_type, decided))
         else:
             found.append(decided)
-    for name, op_type, reason in floats:
-        logger.warning('layer "%s" (%s) stays float: %s', name, op_type, reason)
     if not found:
-        reasons = "".join(f'; "{name}" ({kind}): {reason}' for name, kind, reason in floats[:3])
+        reasons = f": {float_reasons(floats)}" if floats else ""
         raise NoLayersError(f"no layer of the model has fake-quantised inputs{reasons}")
+    warn_of_float_layers(logger, floats, len(plan.rows), listing='set_logging_level("info") before')
     return found
 
 

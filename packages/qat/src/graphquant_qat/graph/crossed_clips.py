@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.weight_source import WeightSource, find_weight_source
+from graphquant_core.listing import MOST_NAMES
 from graphquant_qat.graph.insert import QuantizedLayer
 from graphquant_qat.graph.ulq import CLIP_MAX
 
@@ -48,7 +49,10 @@ def warn_of_crossed_clips(layers: Mapping[str, QuantizedLayer], view: GraphView)
             ")",
         ]
         named = tf.boolean_mask(tf.strings.join(entries), crossed)
-        line = tf.strings.join([_CROSSED, tf.strings.reduce_join(named, separator=", ")])
+        listed = tf.strings.reduce_join(named[:MOST_NAMES], separator=", ")
+        more = tf.size(named) - MOST_NAMES
+        rest = tf.strings.join([", and ", tf.strings.as_string(more), " more"])
+        line = tf.strings.join([_CROSSED, listed, tf.where(more > 0, rest, "")])
         # tf.print would put the text through a formatter that escapes its quotes.
         return tf.raw_ops.PrintV2(input=line, output_stream="stderr")
 

@@ -53,14 +53,17 @@ class Quantized:
     Attributes:
         layers: The layers, by name in the plan's order.
         values: The values that are rounded where they arise, by name.
+        told: Names of the layers that stay float, of which a warning was logged.
     """
 
     layers: Mapping[str, QuantizedLayer] = attrs.field(factory=dict)
     values: Mapping[str, QuantizedValue] = attrs.field(factory=dict)
+    told: frozenset[str] = frozenset()
 
     def with_more(self, other: Quantized) -> Quantized:
         """Both together: a strategy rewrites the replicas of a graph one after the other."""
-        return Quantized({**self.layers, **other.layers}, {**self.values, **other.values})
+        layers, values = {**self.layers, **other.layers}, {**self.values, **other.values}
+        return Quantized(layers, values, self.told | other.told)
 
 
 def insert_quantizers(

@@ -11,6 +11,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph import GraphView
 from graphquant_core.layer import Layer
+from graphquant_core.listing import choices, listed
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry
 from graphquant_core.target_rules import TargetRules
@@ -45,8 +46,8 @@ def _together(one: TargetRules, other: TargetRules, names: Sequence[str]) -> Tar
     clash |= {kind for kind, grid in one.fixed.items() if fixed[kind] != grid}
     if clash:
         raise ConfigError(
-            f"target ({', '.join(names)}) names targets that contradict each other: they round "
-            f"{', '.join(sorted(clash))} differently; train for one of them"
+            f"target ({listed(names)}) names targets that contradict each other: they round "
+            f"{choices(sorted(clash))} differently; train for one of them"
         )
     return TargetRules(
         results=one.results | other.results,

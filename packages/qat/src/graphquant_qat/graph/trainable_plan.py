@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.control_flow import in_while_loop, outside_control_flow
-from graphquant_core.layer import Layer, Skip
+from graphquant_core.layer import Aside, Layer, Skip
 from graphquant_core.plan import Plan
 from graphquant_qat.graph.keras_copies import uncalled_copies
 
@@ -28,7 +28,7 @@ def _decide(view: GraphView, row: Layer | Skip, copies: Mapping[str, str]) -> La
             "it is what Keras left when the model was built, which nothing uses: the model is "
             f'called elsewhere, as in "{copies[row.name]}"'
         )
-        return Skip(row.name, row.op_type, reason)
+        return Aside(row.name, row.op_type, reason)
     op: tf.Operation = view.graph.get_operation_by_name(row.name)
     if in_while_loop(op):
         reason = "it is in a while loop, of which the deployed graph has no form: unroll the loop"

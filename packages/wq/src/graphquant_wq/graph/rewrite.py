@@ -7,6 +7,7 @@ import logging
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, NoLayersError
+from graphquant_core.float_layers import float_reasons, warn_of_float_layers, without_asides
 from graphquant_core.graph import GraphView, Rewrite
 from graphquant_core.graph.guards import check_extensible, first_gradient_op
 from graphquant_core.layer import Skip
@@ -47,12 +48,20 @@ def quantize_graph(graph: tf.Graph, settings: Settings) -> GraphRecord:
         found = inserted.weights
         weights = {name: row for name, row in found.items() if isinstance(row, QuantizedWeight)}
         skips = {name: row for name, row in found.items() if isinstance(row, Skip)}
+        skips |= {
+            layer.name: Skip(layer.name, layer.op_type, "skip_layers names it")
+            for layer in plan.layers
+            if layer.name not in found
+        }
         plan = Plan(tuple(skips.get(row.name, row) for row in plan.rows))
         if not weights:
             raise NoLayersError(f"graph has no layer left to quantise{_reasons(plan)}")
         record = GraphRecord(settings, plan, weights, inserted.flags)
     keep_record(graph, record)
     logger.info("the weights of %d layers of the graph are fake-quantised", len(weights))
+    rows = without_asides(plan.rows)
+    floats = [row for row in rows if isinstance(row, Skip)]
+    warn_of_float_layers(logger, floats, len(rows), listing="the quantiser's plan")
     return record
 
 
@@ -84,5 +93,5 @@ def _taken_up(graph: tf.Graph, record: GraphRecord, settings: Settings) -> Graph
 
 
 def _reasons(plan: Plan) -> str:
-    shown = [f'"{skip.name}" ({skip.op_type}): {skip.reason}' for skip in plan.skips[:5]]
-    return ": " + "; ".join(shown) if shown else ", nor any op of a supported type"
+    nothing = ", nor any op of a supported type"
+    return f": {float_reasons(plan.skips)}" if plan.skips else nothing

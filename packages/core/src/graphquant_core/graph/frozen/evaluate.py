@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.frozen.session import cpu_session
+from graphquant_core.listing import listed_names
 
 v1 = tf.compat.v1
 
@@ -63,8 +64,8 @@ def _run(
         with cpu_session(copy, rewritten=False) as session:
             values: list[npt.NDArray[Any]] = session.run(names, replaced)
     except (tf.errors.OpError, ValueError) as error:
-        shown = ", ".join(f'"{name}"' for name in names[:5])
-        raise ModelFileError(f"cannot evaluate the constants {shown} …: {error}") from error
+        shown = listed_names(names)
+        raise ModelFileError(f"cannot evaluate the constants {shown}: {error}") from error
     return values
 
 

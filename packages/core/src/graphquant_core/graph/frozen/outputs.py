@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError, OutputNotFoundError
+from graphquant_core.listing import brief_repr
 from graphquant_core.suggestions import closest
 
 _OUTPUT_INDEX = re.compile(r":\d+$")
@@ -27,7 +28,7 @@ def check_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> t
             "graphquant_export.inputs.load_model(path).graph_def"
         )
     if not isinstance(outputs, (list, tuple)) or not all(isinstance(n, str) for n in outputs):
-        raise OutputNotFoundError(f"outputs ({outputs!r}) must be a list of op names")
+        raise OutputNotFoundError(f"outputs ({brief_repr(outputs)}) must be a list of op names")
     if not outputs:
         raise OutputNotFoundError("outputs ([]) must name at least one op")
     known = {node.name for node in graph_def.node}

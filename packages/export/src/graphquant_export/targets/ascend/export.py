@@ -50,6 +50,7 @@ def export_ascend(
     source = ExportSource(model, quantized.outputs, record)
     graph_def, layers = deploy(source.derived(_quantized_model))
     log_advice(layers)
+    quantized.warn_of_floats(logger, "Ascend")
     write_together(artifact_files(graph_def, paths))
     for path in paths:
         logger.info("The model is saved in %s", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from graphquant_core.layer import Layer, Skip
+from graphquant_core.listing import choices, either
 from graphquant_core.runtime import LayerExecution
 from graphquant_export.targets.litert import names
 from graphquant_export.targets.litert.dequantized_weight import PREPARING
@@ -30,11 +31,11 @@ def layer_execution(
         if isinstance(row, Skip):
             return LayerExecution(row.name, row.op_type, None, "float", row.reason)
         if row.op_type not in KINDS:
-            no_kernel = f"LiteRT's int8 kernels here are those of {', '.join(KINDS)}"
+            no_kernel = f"LiteRT's int8 kernels here are those of {choices(KINDS)}"
             return LayerExecution(row.name, row.op_type, None, "float", no_kernel)
         lacking = f'the file has no tensor "{names.weight_name(row.name)}"'
         if row.weight_port is None:
-            lacking = f"no operator of the file returns {' or '.join(map(repr, results))}"
+            lacking = f"no operator of the file returns {either(map(repr, results))}"
         return LayerExecution(row.name, row.op_type, None, "missing", lacking)
     execution, reason = _execution(*_types(file, row.name, operator))
     return LayerExecution(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from graphquant_core.layer import Skip
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation
 from graphquant_export.targets.litert.conversion_graph import conversion_graph
@@ -47,7 +48,9 @@ def integer_model(simulated: SimulatedGraph, target: TargetSimulation, integer_i
     graph, pools = with_rescaling_pools(graph, grids, layers)
     activations = {layer.op: quantizers[layer.layer.quantizer] for layer in layers}
     plan = plan_integers(graph, grids, activations, integer_io)
-    _warn_of_float_layers(simulated, graph, layers, plan, target)
+    simulated.model.warn_of_floats(
+        logger, "LiteRT", _float_layers(simulated, graph, layers, plan, target)
+    )
     weights = {
         layer.op: _stored_weight(graph, layer) for layer in layers if layer.codes is not None
     }
@@ -68,26 +71,27 @@ def _stored_weight(graph: FloatGraph, stored: StoredLayer) -> StoredWeight:
     )
 
 
-def _warn_of_float_layers(
+def _float_layers(
     simulated: SimulatedGraph,
     graph: FloatGraph,
     layers: Sequence[StoredLayer],
     plan: IntegerPlan,
     target: TargetSimulation,
-) -> None:
+) -> list[Skip]:
+    """The layers of the record that compute in float, with the reasons."""
     operators = {layer.layer.name: layer.op for layer in layers}
     inexact = inexact_layers(simulated) if target.float_layers else {}
+    floats = []
     for layer in simulated.layers:
+        reason = None
         if layer.name not in operators:
-            logger.warning(
-                'layer "%s" computes in float: LiteRT has no int8 operator for %s',
-                layer.name,
-                layer.op_type,
-            )
+            reason = f"LiteRT has no int8 operator for {layer.op_type}"
         elif graph.ops[operators[layer.name]].outputs[0] not in plan.values:
             reason = inexact.get(
                 layer.name,
                 "the record has no grid of what it returns; give calibration= samples that show "
                 "its range, or train for litert",
             )
-            logger.warning('layer "%s" computes in float: %s', layer.name, reason)
+        if reason is not None:
+            floats.append(Skip(layer.name, layer.op_type, reason))
+    return floats

@@ -15,6 +15,7 @@ from graphquant_core.files import read_bytes
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_name
 from graphquant_core.graph.frozen.channels_last import TO_NCHW
+from graphquant_core.listing import listed
 from graphquant_core.record import Record
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
@@ -147,7 +148,7 @@ class LiteRtRuntime:
         if tensor_name(name) not in known:
             raise OutputNotFoundError(
                 f'outputs: the artifact has no output "{name}"{closest(name, known)}; it has '
-                f"{', '.join(known)}"
+                f"{listed(known)}"
             )
         return known[tensor_name(name)]
 

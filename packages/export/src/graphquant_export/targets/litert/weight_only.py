@@ -24,7 +24,7 @@ from graphquant_export.targets.litert.stored_weight import INT4_BITS, StoredWeig
 from graphquant_export.targets.litert.weights import KINDS, layer_names
 from graphquant_export.targets.mnn import LayerParams, mnn_grouping, mnn_quantize
 from graphquant_export.targets.mnn.codes import SMALLEST_SCALE
-from graphquant_export.targets.mnn.quantized_layers import quantized_layers
+from graphquant_export.targets.mnn.quantized_layers import quantized_layers, warn_of_float_weights
 
 logger = logging.getLogger(__name__)
 
@@ -50,22 +50,20 @@ def weight_only_model(
         RangeError: A weight is not on its grid; names the layer.
     """
     pruned = GraphDefEditor(model).graph_def(outputs)
-    wanted = quantized_layers(GraphView(import_frozen(pruned)), params)
+    view = GraphView(import_frozen(pruned))
+    wanted = quantized_layers(view, params)
     prepared = conversion_graph(pruned, outputs, [], [])
     graph = read_float_graph(convert(prepared), prepared)
     weights: dict[int, StoredWeight] = {}
+    folded = []
     for layer, entry in wanted.items():
         index = _operator(graph, layer)
         stored = None if index is None else _stored(graph, index, layer, entry)
         if index is None or stored is None:
-            logger.warning(
-                'layer "%s" (%s) keeps a float weight: what is folded into it is not the same for '
-                "all weights of a group",
-                layer.name,
-                layer.op_type,
-            )
+            folded.append(layer.name)
         else:
             weights[index] = stored
+    warn_of_float_weights(logger, view, wanted, "LiteRT", folded)
     plan = IntegerPlan({}, {})
     names = layer_names(graph, pruned)
     return emit(graph, Grids(graph, {}), plan, weights, names, outputs, False)

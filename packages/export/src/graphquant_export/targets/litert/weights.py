@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from graphquant_core.channels import per_channel_shape
 from graphquant_core.exceptions import ModelFileError
+from graphquant_core.listing import choices
 from graphquant_export.quantized.simulate import SimulatedLayer
 from graphquant_export.targets.litert.float_graph import FloatGraph, Op
 from graphquant_export.targets.litert.kinds import WEIGHT_PORTS
@@ -94,7 +95,7 @@ def _operator(graph: FloatGraph, layer: SimulatedLayer) -> int:
             return index
     raise ModelFileError(
         f'layer "{layer.name}" ({layer.op_type}) has no operator of its own in what TensorFlow\'s '
-        f"converter made: none of {', '.join(KINDS[layer.op_type])} is called so"
+        f"converter made: none of {choices(KINDS[layer.op_type])} is called so"
     )
 
 

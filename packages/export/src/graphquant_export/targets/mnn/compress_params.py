@@ -13,6 +13,7 @@ import attrs
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
+from graphquant_core.arguments import checked_bool, checked_integer
 from graphquant_core.exceptions import BitsError, ModelFileError
 from graphquant_core.files import check_writable, read_bytes, write_whole
 from graphquant_export.targets.mnn.compress_schema import messages
@@ -26,9 +27,16 @@ MAX_BYTES = 64 * 2**20
 _ALGO_FIELD, _IDENTITY_FIELD, _QUANTIZE = 2, 3, 0
 
 
-def _check_bits(_: Any, __: Any, bits: Any) -> None:
-    if not isinstance(bits, int) or isinstance(bits, bool) or not MIN_BITS <= bits <= MAX_BITS:
-        raise BitsError(f"bits ({bits!r}) must be an integer from {MIN_BITS} to {MAX_BITS}")
+def _bits(value: object) -> int:
+    return checked_integer("bits", value, MIN_BITS, MAX_BITS, BitsError)
+
+
+def _asymmetric(value: object) -> bool:
+    return checked_bool("asymmetric", value)
+
+
+def _block_size(value: object) -> int:
+    return checked_integer("block_size", value, 0)
 
 
 @attrs.frozen
@@ -43,12 +51,13 @@ class LayerParams:
 
     Raises:
         BitsError: `bits` is not an integer from 2 to 8.
+        ConfigError: `asymmetric` is no bool, or `block_size` no integer of 0 or more.
     """
 
     op_name: str
-    bits: int = attrs.field(validator=_check_bits)
-    asymmetric: bool
-    block_size: int = 0
+    bits: int = attrs.field(converter=_bits)
+    asymmetric: bool = attrs.field(converter=_asymmetric)
+    block_size: int = attrs.field(default=0, converter=_block_size)
 
 
 def save_compress_params(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.files import check_writable, read_bytes, write_whole
+from graphquant_core.listing import sentences
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.wheel import run_mnnconvert
 
@@ -59,4 +60,4 @@ def _reason(done: object) -> str:
         return f"its converter crashed (signal {-code})"
     printed = f"{getattr(done, 'stdout', '')}\n{getattr(done, 'stderr', '')}".splitlines()
     lines = [line.strip() for line in printed if line.strip()]
-    return " | ".join(lines[-6:]) or f"its converter ended with status {code}"
+    return sentences(lines[-6:]) or f"its converter ended with status {code}"

@@ -15,6 +15,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import RangeError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes, write_together
+from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, check_outputs, import_frozen
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.compress_params import (
@@ -26,7 +27,11 @@ from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.layers import check_convertible
 from graphquant_export.targets.mnn.model_file import read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept
-from graphquant_export.targets.mnn.quantized_layers import checked_params
+from graphquant_export.targets.mnn.quantized_layers import (
+    checked_params,
+    quantized_layers,
+    warn_of_float_weights,
+)
 from graphquant_export.targets.mnn.verify import LayerComparison, compare_weights
 from graphquant_export.targets.save_path import ENDINGS, paths_of, writable_paths
 
@@ -109,6 +114,8 @@ def export_mnn(
         write_together(
             [(final, path.read_bytes()) for final, path in zip(finals, written, strict=True)]
         )
+    view = GraphView(graph)
+    warn_of_float_weights(logger, view, quantized_layers(view, layers), "MNN")
     logger.info("The model is saved in %s", finals[0])
     mnn, pb, json = finals
     source = ExportSource(model, tuple(names), layers)

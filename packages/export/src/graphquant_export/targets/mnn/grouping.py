@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.layer import Layer
+from graphquant_core.listing import choices
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -82,7 +83,7 @@ def mnn_grouping(layer: Layer, block_size: int = 0) -> Grouping:
     if shape is None or order is None:
         raise UnsupportedLayerError(
             f'layer "{layer.name}" ({layer.op_type}) is none that MNN quantises '
-            f"({', '.join(_MNN_ORDER)})"
+            f"({choices(_MNN_ORDER)})"
         )
     if layer.op_type == "MatMul" and layer.weight_channel_axes == (0,):
         order = (0, 1)

@@ -12,6 +12,7 @@ from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.control_flow import control_flow_context
 from graphquant_core.handler import LayerHandler, full_shape, text_attribute
 from graphquant_core.layer import Layer, Skip
+from graphquant_core.listing import choices
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry, load_registry
 
@@ -104,7 +105,7 @@ class _MatMulHandler:
 def _limit(op: tf.Operation, layer: Layer) -> str | None:
     """Why MNN doesn't quantise `op`, or converts it wrongly."""
     if op.type not in QUANTIZED_TYPES:
-        return f"MNN quantises the weights of {', '.join(QUANTIZED_TYPES)} only"
+        return f"MNN quantises the weights of {choices(QUANTIZED_TYPES)} only"
     if control_flow_context(op) is not None:
         return "it is inside a while loop or a cond, which MNN's converter does not take"
     if op.type == "MatMul":

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Sequence
 
 from graphquant_core.exceptions import RecordError, UnsupportedLayerError
+from graphquant_core.float_layers import warn_of_float_layers, without_asides
 from graphquant_core.graph import GraphView
-from graphquant_core.layer import Layer
+from graphquant_core.layer import Layer, Skip
 from graphquant_core.suggestions import closest
 from graphquant_export.targets.mnn.compress_params import LayerParams
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.op_names import mnn_op_names
+
+NO_ENTRY = "the record has no entry for it"
+FOLDED = "what is folded into its weight is not the same for all weights of a group"
 
 
 def checked_params(params: Iterable[LayerParams]) -> tuple[LayerParams, ...]:
@@ -65,3 +70,31 @@ def quantized_layers(view: GraphView, params: Sequence[LayerParams]) -> dict[Lay
                 f'layer "{name}" of record is not in the model{closest(name, known)}'
             )
     return found
+
+
+def warn_of_float_weights(
+    logger: logging.Logger,
+    view: GraphView,
+    quantized: Collection[Layer],
+    target: str,
+    folded: Collection[str] = (),
+) -> None:
+    """Logs once how many layers with a weight keep it in float, and why.
+
+    Args:
+        logger: Logger of the target.
+        view: View of the frozen graph.
+        quantized: What `quantized_layers` returned.
+        target: What runs the model.
+        folded: Names of layers among them whose groups a folded batch norm took off their grids.
+    """
+    names = {layer.name for layer in quantized}
+    rows = without_asides(plan_for_mnn(view.graph, view=view).rows)
+    floats = []
+    for row in rows:
+        if isinstance(row, Skip):
+            floats.append(row)
+        elif row.name in folded or row.name not in names:
+            reason = FOLDED if row.name in folded else NO_ENTRY
+            floats.append(Skip(row.name, row.op_type, reason))
+    warn_of_float_layers(logger, floats, len(rows), target)

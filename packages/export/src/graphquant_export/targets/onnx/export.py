@@ -12,6 +12,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_whole
+from graphquant_core.listing import brief_repr, listed_names
 from graphquant_core.record import Record
 from graphquant_export.quantized.simulate import (
     SimulatedGraph,
@@ -25,7 +26,7 @@ from graphquant_export.targets.onnx.activation_quantizers import quantize_before
 from graphquant_export.targets.onnx.artifact import OnnxArtifact
 from graphquant_export.targets.onnx.constants import StoredConstant, groups_along
 from graphquant_export.targets.onnx.conversion import Quantizer
-from graphquant_export.targets.onnx.model import check_opset, quantized_model
+from graphquant_export.targets.onnx.model import checked_opset, quantized_model
 from graphquant_export.targets.onnx.model_file import opset_of, read_model
 from graphquant_export.targets.onnx.sessions import INT8_OPSET
 from graphquant_export.targets.rules import ONNX
@@ -74,9 +75,9 @@ def export_onnx(
         FileWriteError: The file can't be written. After any error an older one is as it was.
     """
     (path,) = writable_paths(save_path, *ENDINGS["onnx"])
-    check_opset(opset)
+    opset = checked_opset(opset)
     if activations not in ("int8", "uint8"):
-        raise ConfigError(f'activations ({activations!r}) must be "int8" or "uint8"')
+        raise ConfigError(f'activations ({brief_repr(activations)}) must be "int8" or "uint8"')
     if opset >= INT8_OPSET and activations == "int8":
         logger.warning(
             'opset (%d) with activations ("int8"): ONNX Runtime for x86 refuses many such models '
@@ -86,6 +87,7 @@ def export_onnx(
         )
     simulated = simulate(model, outputs, record)
     target = simulate_target(simulated, record, ONNX, calibration)
+    simulated.model.warn_of_floats(logger, "ONNX")
     _warn_of_float_results(simulated, target)
     graph_def, quantizers = quantize_before_activations(
         target.graph_def, simulated, _quantizers(simulated, target, activations == "uint8")
@@ -149,7 +151,7 @@ def _warn_of_float_results(simulated: SimulatedGraph, target: TargetSimulation) 
         logger.warning(
             "the record has no grid of what the layers %s return: runtimes sum them in float; give "
             "calibration samples that show their ranges, or train for onnx",
-            ", ".join(f'"{name}"' for name in lacking),
+            listed_names(lacking),
         )
 
 

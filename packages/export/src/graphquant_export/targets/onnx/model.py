@@ -9,7 +9,9 @@ import onnx
 import tensorflow as tf
 from onnx import version_converter
 
+from graphquant_core.arguments import as_integer
 from graphquant_core.exceptions import ConfigError, GraphQuantError, ModelFileError
+from graphquant_core.listing import brief_repr
 from graphquant_export.targets.onnx.bias_inputs import merge_biases
 from graphquant_export.targets.onnx.canonical import canonicalize
 from graphquant_export.targets.onnx.constants import StoredConstant, Tags
@@ -20,19 +22,20 @@ LOWEST_OPSET = 13
 """The first one whose DequantizeLinear has an axis."""
 
 
-def check_opset(opset: int) -> None:
-    """Refuses an `opset` that can't be written.
+def checked_opset(opset: object) -> int:
+    """`opset` as an int, one that can be written.
 
     Raises:
         ConfigError: names it and what is allowed.
     """
     highest = onnx.defs.onnx_opset_version()
-    whole = isinstance(opset, int) and not isinstance(opset, bool)
-    if not whole or not LOWEST_OPSET <= opset <= highest:
+    number = as_integer(opset)
+    if number is None or not LOWEST_OPSET <= number <= highest:
         raise ConfigError(
-            f"opset ({opset!r}) must be an integer from {LOWEST_OPSET}, the first with scales per "
-            f"channel, to {highest}, the last that onnx {onnx.__version__} knows"
+            f"opset ({brief_repr(opset)}) must be an integer from {LOWEST_OPSET}, the first with "
+            f"scales per channel, to {highest}, the last that onnx {onnx.__version__} knows"
         )
+    return number
 
 
 def quantized_model(

@@ -20,11 +20,15 @@ from graphquant_core.graph.frozen import (
 )
 from graphquant_core.graph.frozen.node_def import const_node
 from graphquant_export.targets.mnn import LayerParams
-from graphquant_export.targets.mnn.quantized_layers import checked_params, quantized_layers
+from graphquant_export.targets.mnn.quantized_layers import (
+    checked_params,
+    quantized_layers,
+    warn_of_float_weights,
+)
 from graphquant_export.targets.onnx.artifact import OnnxArtifact
 from graphquant_export.targets.onnx.constants import StoredConstant
 from graphquant_export.targets.onnx.dequantize import INT4_OPSET
-from graphquant_export.targets.onnx.model import check_opset, quantized_model
+from graphquant_export.targets.onnx.model import checked_opset, quantized_model
 from graphquant_export.targets.onnx.weight_grids import weight_constant
 from graphquant_export.targets.save_path import ENDINGS, writable_paths
 
@@ -71,7 +75,7 @@ def export_onnx_weights(
     layers = checked_params(params)
     small = any(layer.bits <= 4 or layer.block_size for layer in layers)
     opset = (INT4_OPSET if small else DEFAULT_OPSET) if opset is None else opset
-    check_opset(opset)
+    opset = checked_opset(opset)
     names = check_outputs(model, outputs)
     frozen = GraphDefEditor(model).graph_def(names)
     graph_def, constants = _with_own_weights(frozen, layers)
@@ -93,18 +97,15 @@ def _with_own_weights(
     ]
     editor = GraphDefEditor(frozen)
     constants = []
+    folded = []
     for layer, value in zip(layers, evaluate_constants(view.graph, tensors), strict=True):
         weight = np.asarray(value, np.float32)
         name = editor.unique_name(f"{layer.name}/on_grid")
         constant = weight_constant(layer, layers[layer], name, weight)
         if constant is None:
-            logger.warning(
-                'layer "%s" (%s) keeps a float weight: what is folded into it is not the same for '
-                "all weights of a group",
-                layer.name,
-                layer.op_type,
-            )
+            folded.append(layer.name)
             continue
         editor.set_input(layer.name, layer.weight_port or 0, editor.add(const_node(name, weight)))
         constants.append(constant)
+    warn_of_float_weights(logger, view, layers, "ONNX", folded)
     return editor.graph_def([node.name for node in frozen.node]), constants

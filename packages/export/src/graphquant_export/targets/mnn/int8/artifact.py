@@ -8,6 +8,7 @@ from typing import ClassVar
 import attrs
 
 from graphquant_core.exporter import ExportSource
+from graphquant_core.listing import sentences
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.int8.compare_layers import StoredLayer
 from graphquant_export.targets.mnn.int8.planned_layers import PlannedLayer
@@ -48,4 +49,4 @@ class MnnInt8Artifact:
         off = max((row.off_by for row in self.layers if row.name == layer), default=0.0)
         if off:
             reasons.append(f"MNN stores its weight on scales of its own, up to {off:.2f} steps off")
-        return "; ".join(reason for reason in reasons if reason) or None
+        return sentences(reason for reason in reasons if reason) or None

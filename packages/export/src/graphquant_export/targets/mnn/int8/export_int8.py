@@ -25,7 +25,7 @@ from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
 from graphquant_export.targets.mnn.int8.frozen_graph import freeze_for_mnn
 from graphquant_export.targets.mnn.int8.int8_params import int8_params
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts
-from graphquant_export.targets.mnn.int8.planned_layers import plan_layers
+from graphquant_export.targets.mnn.int8.planned_layers import float_layers, plan_layers
 from graphquant_export.targets.mnn.int8.target import mnn_target
 from graphquant_export.targets.mnn.model_file import MnnLayer, read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept
@@ -89,6 +89,7 @@ def export_mnn_int8(
         parts = _as_stored(parts, read_mnn_model(mnn_file).layers)
         compared = compare_layers(parts)
         write_together([(path, written[i].read_bytes()) for i, path in enumerate(finals)])
+    simulated.model.warn_of_floats(logger, "MNN", float_layers(frozen.layers))
     logger.info("The model is saved in %s", finals[0])
     model_path, frozen_path, params_path = finals
     artifact = MnnInt8Artifact(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -17,8 +16,6 @@ from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.subpixel_form import TRANSPOSED
 from graphquant_export.targets.mnn.layers import check_convertible, plan_for_mnn
 from graphquant_export.targets.mnn.op_names import op_with_activation
-
-logger = logging.getLogger(__name__)
 
 INT8, WEIGHTS, FLOAT = "int8", "int8 weights", "float"
 UNCALIBRATED = (
@@ -69,18 +66,22 @@ def plan_layers(
 ) -> tuple[PlannedLayer, ...]:
     """Every layer of the record with the grid of its result, in the order of the simulation.
 
-    A layer whose result has none computes with floats, and a warning names it.
+    A layer whose result has none computes with floats.
 
     Args:
         described: What MNN can make of each layer.
         results: What each layer returns, by its name.
     """
-    planned = tuple(with_output(layer, results) for layer in described)
-    for layer in planned:
-        if layer.reason == UNCALIBRATED:
-            name = layer.simulated.name
-            logger.warning('layer "%s" computes with floats in MNN: %s', name, UNCALIBRATED)
-    return planned
+    return tuple(with_output(layer, results) for layer in described)
+
+
+def float_layers(planned: Iterable[PlannedLayer]) -> list[Skip]:
+    """Those of `planned` that MNN computes with floats, with the reasons."""
+    return [
+        Skip(layer.simulated.name, layer.simulated.op_type, layer.reason or layer.execution)
+        for layer in planned
+        if layer.execution != INT8
+    ]
 
 
 def with_output(planned: PlannedLayer, results: Mapping[str, PlannedResult]) -> PlannedLayer:
