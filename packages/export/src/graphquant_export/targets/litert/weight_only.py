@@ -51,7 +51,8 @@ def weight_only_model(
     """
     pruned = GraphDefEditor(model).graph_def(outputs)
     wanted = quantized_layers(GraphView(import_frozen(pruned)), params)
-    prepared = conversion_graph(pruned, outputs, [], [])
+    nodes = [layer.name for layer in wanted]
+    prepared = conversion_graph(pruned, outputs, nodes, [], [])
     graph = read_float_graph(convert(prepared), prepared)
     weights: dict[int, StoredWeight] = {}
     for layer, entry in wanted.items():
