@@ -21,6 +21,7 @@ from graphquant_export.targets.mnn.int8.float_values import (
 )
 from graphquant_export.targets.mnn.int8.moved_values import is_never_negative
 from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer
+from graphquant_export.targets.mnn.known_ops import with_known_ops
 
 
 @attrs.frozen(eq=False)
@@ -43,7 +44,8 @@ def freeze_for_mnn(simulated: SimulatedGraph, planned: Sequence[PlannedLayer]) -
     integer = [layer for layer in planned if layer.execution == INT8]
     grids = {layer.result: layer.output for layer in integer if layer.output is not None}
     edges = _without_fake_quantizers(editor, planned, grids)
-    graph = import_frozen(editor.graph_def(simulated.outputs))
+    lowered = with_known_ops(editor.graph_def(simulated.outputs), simulated.outputs)
+    editor, graph = GraphDefEditor(lowered), import_frozen(lowered)
     view = GraphView(graph)
     values = QuantizedValues(
         grids,
