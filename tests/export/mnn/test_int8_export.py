@@ -313,9 +313,11 @@ def test_without_the_wheel_the_error_says_what_to_install(trained, tmp_path, mon
         ),
         (
             lambda x, w: tf.nn.conv2d(
-                tf.transpose(x, [0, 3, 1, 2]), w, 1, "SAME", "NCHW", name="layer"
+                tf.transpose(x, [0, 3, 1, 2]),
+                *(w, 1, [[0, 0], [0, 0], [1, 1], [1, 1]], "NCHW"),
+                name="layer",
             ),
-            r'"layer" \(Conv2D\) has data_format \(NCHW\)',
+            r'"layer" \(Conv2D\) has padding \(EXPLICIT\)',
         ),
     ],
 )

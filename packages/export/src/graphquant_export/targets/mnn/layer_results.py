@@ -24,6 +24,7 @@ class RuntimeLayer:
         reason: Why it isn't an int8 layer, or what else a reader should know.
         joined: Name of the Concat there that joins its result with those of its group; ``None``
             when it is in none.
+        channels_first: Whether it is NCHW in the model, whose channels are last in that graph.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RuntimeLayer:
     result: str
     reason: str | None = None
     joined: str | None = None
+    channels_first: bool = False
 
 
 @attrs.frozen

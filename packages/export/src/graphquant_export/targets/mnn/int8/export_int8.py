@@ -75,7 +75,8 @@ def export_mnn_int8(
     finals = writable_paths(save_path, *ENDINGS["mnn"])
     simulated = simulate(model, outputs, record)
     mnn = mnn_target(simulated, record, calibration)
-    frozen = freeze_for_mnn(simulated, plan_layers(mnn.described, mnn.target.results))
+    planned = plan_layers(mnn.described, mnn.target.results)
+    frozen = freeze_for_mnn(mnn.graph_def, simulated.outputs, planned)
     content = frozen.graph_def.SerializeToString(deterministic=True)
     view = GraphView(import_frozen(frozen.graph_def))
     with tempfile.TemporaryDirectory() as folder:

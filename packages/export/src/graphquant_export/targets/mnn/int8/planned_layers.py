@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 import attrs
+import tensorflow as tf
 
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
@@ -84,13 +85,19 @@ def with_output(planned: PlannedLayer, results: Mapping[str, PlannedResult]) -> 
     return attrs.evolve(planned, output=grid)
 
 
-def describe_layers(simulated: SimulatedGraph) -> tuple[PlannedLayer, ...]:
+def describe_layers(
+    simulated: SimulatedGraph, graph_def: tf.compat.v1.GraphDef
+) -> tuple[PlannedLayer, ...]:
     """What MNN can make of each layer of the simulation, without the grids of their results.
+
+    Args:
+        simulated: The simulation.
+        graph_def: Its graph with the channels last.
 
     Raises:
         UnsupportedLayerError: MNN's converter would make a wrong model of the graph.
     """
-    graph = import_frozen(simulated.graph_def)
+    graph = import_frozen(graph_def)
     check_convertible(graph)
     view = GraphView(graph)
     plan = plan_for_mnn(graph, view=view)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import attrs
 import numpy.typing as npt
+import tensorflow as tf
 
 from graphquant_core.record import Record
+from graphquant_export.layout import with_channels_last
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
 from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer, describe_layers
@@ -19,10 +21,12 @@ class MnnTarget:
     """What MNN computes.
 
     Attributes:
+        graph_def: The simulation of the layers with its channels last.
         described: What MNN can make of each layer, without the grids of their results.
         target: The simulation with MNN's roundings.
     """
 
+    graph_def: tf.compat.v1.GraphDef = attrs.field(repr=False)
     described: tuple[PlannedLayer, ...]
     target: TargetSimulation
 
@@ -43,6 +47,8 @@ def mnn_target(
         UnsupportedLayerError: MNN's converter would make a wrong model of the graph.
         RecordError, ConfigError, RangeError, NonFiniteError: as `simulate_target`.
     """
-    described = describe_layers(simulated)
+    graph_def = with_channels_last(simulated.graph_def, simulated.outputs)
+    described = describe_layers(simulated, graph_def)
     floats = {layer.simulated.name for layer in described if layer.execution != INT8}
-    return MnnTarget(described, simulate_target(simulated, record, MNN, calibration, floats))
+    target = simulate_target(simulated, record, MNN, calibration, floats)
+    return MnnTarget(graph_def, described, target)
