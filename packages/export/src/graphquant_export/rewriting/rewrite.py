@@ -15,7 +15,7 @@ from graphquant_export.rewriting.site import Site
 def rewrite(
     graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str], rules: Sequence[Rule]
 ) -> tf.compat.v1.GraphDef:
-    """`graph_def` with every op to which a rule applies in other ops.
+    """`graph_def` with every op to which a rule applies in other ops; itself without such an op.
 
     Each tensor keeps its name and its value, up to float32 rounding.
 
@@ -29,6 +29,7 @@ def rewrite(
         return graph_def
     view = GraphView(import_frozen(graph_def))
     editor = GraphDefEditor(graph_def)
+    changed = False
     for op in view.operations:
         for rule in rules if op.type in wanted else ():
             last = rule.last(Site(editor, op, view)) if op.type in rule.op_types else None
@@ -36,5 +37,6 @@ def rewrite(
                 last.name = op.name
                 last.input.extend(name for name in op.node_def.input if name.startswith("^"))
                 editor.replace(last)
+                changed = True
                 break
-    return editor.graph_def(outputs)
+    return editor.graph_def(outputs) if changed else graph_def
