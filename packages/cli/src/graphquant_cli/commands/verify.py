@@ -9,8 +9,11 @@ import typer
 from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
+from graphquant_cli.loading import load
 from graphquant_cli.options import (
     BatchSizeOption,
+    InputShapesOption,
+    InputsOption,
     JsonOption,
     LabelsOption,
     ModelArgument,
@@ -62,6 +65,8 @@ def verify(
     batch_size: BatchSizeOption = 32,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run exported files in their real runtime, beside the simulation and the integer reference.
@@ -70,11 +75,11 @@ def verify(
     model and the record are the .pb and the .json that were written with the files.
     """
     from graphquant_core.registry import load_registry
-    from graphquant_export.inputs import load_model, load_samples
+    from graphquant_export.inputs import load_samples
 
     load_registry().exporter(target)
     factors = read_factors(record)
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     from graphquant_core.exporter import ExportSource
     from graphquant_export.verification import Limits
 
