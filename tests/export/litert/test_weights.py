@@ -139,7 +139,7 @@ def test_a_batch_norm_across_groups_is_named(tmp_path, caplog):
     params = [LayerParams("normed", 8, False)]
     artifact = export_litert(graph.as_graph_def(), ["y"], params, tmp_path / "m")
     (warning,) = [record for record in caplog.records if "litert" in record.name]
-    assert 'layer "normed"' in warning.getMessage()
+    assert '"normed" (Conv2DBackpropInput)' in warning.getMessage()
     rows = {row.layer: row.execution for row in LiteRtRuntime(artifact).executions()}
     assert rows["normed"] == "float"
 

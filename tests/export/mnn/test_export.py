@@ -136,7 +136,10 @@ def test_an_unknown_output_is_refused(exporter: Exporter, on_grid: Any, tmp_path
 @pytest.mark.parametrize(
     ("attributes", "says"),
     [
-        ({"padding": "SAME", "data_format": "NCHW"}, "data_format .NCHW."),
+        (
+            {"padding": [[0, 0], [0, 0], [1, 2], [1, 2]], "data_format": "NCHW"},
+            "padding .EXPLICIT.",
+        ),
         ({"padding": [[0, 0], [1, 2], [1, 2], [0, 0]]}, "padding .EXPLICIT."),
     ],
     ids=["NCHW", "EXPLICIT"],

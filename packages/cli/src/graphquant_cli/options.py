@@ -54,6 +54,26 @@ SignatureOption = Annotated[
         show_default=False,
     ),
 ]
+InputsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="OP",
+        help="Name of an op where the model begins, so that preprocessing before it is cut off; "
+        "repeat it for several. By default its placeholders.",
+        show_default=False,
+    ),
+]
+InputShapesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=SIZES",
+        help="Shape of an input, such as images=1,224,224,3, with ? for a size that stays open; "
+        "repeatable.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SavePathOption = Annotated[
     Path,

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.help_text import examples
+from graphquant_cli.loading import load
 from graphquant_cli.optional_packages import need
-from graphquant_cli.options import JsonOption, ModelArgument, OutputsOption, SignatureOption
+from graphquant_cli.options import (
+    InputShapesOption,
+    InputsOption,
+    JsonOption,
+    ModelArgument,
+    OutputsOption,
+    SignatureOption,
+)
 from graphquant_cli.output import print_error, print_json, print_table
 
 app = typer.Typer(
@@ -43,10 +51,12 @@ def write(
     ] = None,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
 ) -> None:
     """Write the configuration of a model as JSON: every layer that can be quantised is."""
     qat = need("graphquant_qat", "config")
-    graph = _graph(model, output, signature)
+    graph = load(model, output, signature, model_input, input_shape).graph()
     qat.create_quant_retrain_config(str(config), graph, definition and str(definition))
     typer.echo(f"wrote {config}")
 
@@ -57,6 +67,8 @@ def check(
     model: ModelArgument,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a configuration is well-formed and fits a model.
@@ -66,7 +78,7 @@ def check(
     from graphquant_core.exceptions import ConfigError, NoLayersError, UnknownNameError
 
     need("graphquant_qat", "config")
-    graph = _graph(model, output, signature)
+    graph = load(model, output, signature, model_input, input_shape).graph()
     reader = need("graphquant_qat.read_config", "config")
     problem, enabled, layers = None, 0, 0
     try:
@@ -90,11 +102,13 @@ def explain(
     model: ModelArgument,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what a configuration makes of each layer of a model, and why some stay float."""
     explaining = need("graphquant_qat.config.explain", "config")
-    graph = _graph(model, output, signature)
+    graph = load(model, output, signature, model_input, input_shape).graph()
     reader = need("graphquant_qat.read_config", "config")
     found, plan = reader.read_any_config(config, graph)
     rows = explaining.explain_config(found, plan)
@@ -103,9 +117,3 @@ def explain(
         return
     print_table(explaining.EXPLANATION_HEADER, (row.cells() for row in rows))
     typer.echo(f"{len(found.enabled)} of {len(plan.rows)} quantised")
-
-
-def _graph(model: Path, outputs: list[str] | None, signature: str | None) -> Any:
-    from graphquant_export.inputs import load_model
-
-    return load_model(model, outputs, signature).graph()

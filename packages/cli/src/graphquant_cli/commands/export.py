@@ -13,9 +13,12 @@ from graphquant_cli.exporting import (
 )
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
+from graphquant_cli.loading import load
 from graphquant_cli.options import (
     CalibrationOption,
     ExportOptionsOption,
+    InputShapesOption,
+    InputsOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -42,6 +45,8 @@ def export(
     option: ExportOptionsOption = None,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a model and its record to a target.
@@ -64,9 +69,9 @@ def export(
             "says how weights alone are quantised: leave it out"
         )
     from graphquant_export import export as export_files
-    from graphquant_export import load_model, load_samples, write_record
+    from graphquant_export import load_samples, write_record
 
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     samples: dict[str, Any] | None = None
     if calibration is not None:
         samples = load_samples(calibration, loaded.inputs)

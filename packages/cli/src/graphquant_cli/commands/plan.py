@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from graphquant_cli.help_text import examples
-from graphquant_cli.options import JsonOption, ModelArgument, OutputsOption, SignatureOption
+from graphquant_cli.loading import load
+from graphquant_cli.options import (
+    InputShapesOption,
+    InputsOption,
+    JsonOption,
+    ModelArgument,
+    OutputsOption,
+    SignatureOption,
+)
 from graphquant_cli.output import print_json, print_table
 from graphquant_core.listing import choices
 
@@ -16,6 +24,7 @@ EPILOG = examples(
     "plan saved_model/ --signature serving_default",
     "plan model.keras --json",
     "plan frozen.pb --weight-only",
+    "plan frozen.pb --input standardized --input-shape standardized=1,224,224,3",
     "plan train/model.ckpt-1000.meta --output probabilities",
 )
 
@@ -24,15 +33,15 @@ def plan(
     model: ModelArgument,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     weight_only: Annotated[
         bool, typer.Option("--weight-only", help="What MNN would quantise of the weights alone.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print which ops of a model can be quantised, and why the others cannot."""
-    from graphquant_export.inputs import load_model
-
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     from graphquant_core.graph import plan_graph
     from graphquant_core.plan import HEADER
 

@@ -15,11 +15,14 @@ from graphquant_cli.exporting import (
     write_weight_sources,
 )
 from graphquant_cli.help_text import examples
+from graphquant_cli.loading import load
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
     BatchSizeOption,
     CalibrationOption,
     ExportOptionsOption,
+    InputShapesOption,
+    InputsOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -102,6 +105,8 @@ def quantize(
     batch_size: BatchSizeOption = 16,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantise a trained float model without training, and export it.
@@ -118,10 +123,9 @@ def quantize(
     if calibration is not None:
         inputs["calibration samples"] = calibration
     check_inputs_are_kept(inputs, target, save_path, beside)
-    from graphquant_export import load_model
 
     by_layer = _layer_bits(layer_bits or [])
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     skipped = skip_layer or []
     if weight_only:
         weights = {

@@ -9,7 +9,14 @@ import typer
 
 from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.help_text import examples
-from graphquant_cli.options import JsonOption, OutputsOption, SignatureOption
+from graphquant_cli.loading import load
+from graphquant_cli.options import (
+    InputShapesOption,
+    InputsOption,
+    JsonOption,
+    OutputsOption,
+    SignatureOption,
+)
 from graphquant_cli.output import print_error, print_json, print_table
 from graphquant_core.listing import listed
 
@@ -45,6 +52,8 @@ def check(
     model: Annotated[Path, typer.Argument(metavar="MODEL", show_default=False)],
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a record belongs to a model: each entry to a layer, with values that fit it.
@@ -53,10 +62,9 @@ def check(
     """
     from graphquant_core.exceptions import RecordError
     from graphquant_core.record import read_record, validate_record
-    from graphquant_export.inputs import load_model
 
     factors = read_record(record)
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     from graphquant_core.graph import plan_graph
 
     plan = plan_graph(loaded.graph())

@@ -10,8 +10,11 @@ import typer
 from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
+from graphquant_cli.loading import load
 from graphquant_cli.options import (
     BatchSizeOption,
+    InputShapesOption,
+    InputsOption,
     JsonOption,
     LabelsOption,
     ModelArgument,
@@ -50,6 +53,8 @@ def report(
     batch_size: BatchSizeOption = 32,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a page about exported files: layers, ranges, errors and accuracy of each target.
@@ -58,12 +63,12 @@ def report(
     target is beyond the limits of `graphquant verify`.
     """
     from graphquant_core.registry import load_registry
-    from graphquant_export.inputs import load_model, load_samples
+    from graphquant_export.inputs import load_samples
 
     for name in target:
         load_registry().exporter(name)
     factors = read_factors(record)
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     from graphquant_core.exporter import ExportSource
     from graphquant_export.report import write_report
     from graphquant_export.verification import Limits

@@ -10,8 +10,11 @@ import typer
 from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
+from graphquant_cli.loading import load
 from graphquant_cli.options import (
     BatchSizeOption,
+    InputShapesOption,
+    InputsOption,
     JsonOption,
     LabelsOption,
     ModelArgument,
@@ -83,6 +86,8 @@ def verify(
     batch_size: BatchSizeOption = 32,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run exported files in their real runtime, beside the simulation and the integer reference.
@@ -96,7 +101,7 @@ def verify(
 
     load_registry().exporter(target)
     factors = read_factors(record)
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     unquantized = None
     if float_model is not None:
         unquantized = load_model(float_model, list(loaded.outputs), signature).graph_def

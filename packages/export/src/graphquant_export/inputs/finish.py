@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import NonFiniteError
 from graphquant_core.graph.frozen import GraphDefEditor
+from graphquant_export.inputs.dense_layers import with_dense_layers
 from graphquant_export.inputs.inference_norm import warn_of_training_norms
 from graphquant_export.inputs.loaded_model import LoadedModel
+from graphquant_export.inputs.single_precision import as_single_precision
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 
@@ -18,7 +20,7 @@ _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefau
 def finish(
     graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str], first_inputs: Sequence[str] = ()
 ) -> LoadedModel:
-    """`graph_def` pruned to `outputs`.
+    """`graph_def` pruned to `outputs`, in float32, with a MatMul for each product with a weight.
 
     Args:
         graph_def: Frozen graph.
@@ -28,11 +30,12 @@ def finish(
     Raises:
         NonFiniteError: A constant of more than one element holds NaN; names it.
     """
-    pruned = GraphDefEditor(graph_def).graph_def(outputs)
+    pruned = as_single_precision(GraphDefEditor(graph_def).graph_def(outputs))
     warn_of_training_norms(pruned)
     for node in pruned.node:
         if node.op == "Const":
             _check_weight(node)
+    pruned = with_dense_layers(pruned, outputs)
     placeholders = [node.name for node in pruned.node if node.op in _PLACEHOLDERS]
     ordered = [name for name in first_inputs if name in placeholders]
     inputs = tuple(dict.fromkeys([*ordered, *placeholders]))

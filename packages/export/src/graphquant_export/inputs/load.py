@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from graphquant_core.exceptions import ConfigError, MissingDependencyError, OutputNotFoundError
 from graphquant_core.listing import brief_repr
-from graphquant_export.inputs.kind import CHECKPOINT, KERAS, SAVED_MODEL, find_model
+from graphquant_export.inputs.kind import CHECKPOINT, KERAS, SAVED_MODEL, ModelPath, find_model
 from graphquant_export.inputs.loaded_model import LoadedModel
 
 
@@ -15,6 +15,9 @@ def load_model(
     path: str | os.PathLike[str],
     outputs: Sequence[str] | None = None,
     signature: str | None = None,
+    *,
+    inputs: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[int | None]] | None = None,
 ) -> LoadedModel:
     """The model at `path` as one frozen graph, in inference mode.
 
@@ -26,13 +29,20 @@ def load_model(
             without one the ops that nothing takes and that depend on what is fed.
         signature: Which signature of a SavedModel; by default ``"serving_default"``, or the only
             one.
+        inputs: Names of ops where the model begins, so that what stands before them, such as
+            decoding and preprocessing, is cut off, and with it what is an output by default but
+            has nothing to do with them. By default at its placeholders.
+        input_shapes: Shape of an input by its name, with None for a size that stays open: some
+            targets want static ones.
 
     Raises:
         ModelFileError: There is no such model, or it is broken, or it isn't frozen.
         OutputNotFoundError: `outputs` or `signature` names nothing in the model, or the outputs
             can't be told; names the closest, or the candidates.
         NonFiniteError: A weight holds NaN, or a variable infinity; names it.
-        ConfigError: `signature` is given for a model that has none.
+        UnknownNameError: `inputs` or `input_shapes` names nothing in the model.
+        ConfigError: `signature` is given for a model that has none, `inputs` holds an op that can't
+            be fed, or a shape contradicts the model.
         GraphStateError: Eager execution is switched off, which a SavedModel or a Keras model needs.
         MissingDependencyError: TensorFlow, or Keras 3 for one of its models, is not installed.
     """
@@ -46,6 +56,19 @@ def load_model(
             f'signature ("{signature}") is for a SavedModel, and {model.argument} is a {model.kind}'
         )
     _import_tensorflow()
+    loaded = _load(model, outputs, signature)
+    if inputs is not None:
+        from graphquant_export.inputs.begin_at import begin_at
+
+        loaded = begin_at(loaded, inputs, keep_outputs=outputs is not None)
+    if input_shapes is not None:
+        from graphquant_export.inputs.input_shapes import with_input_shapes
+
+        loaded = with_input_shapes(loaded, input_shapes)
+    return loaded
+
+
+def _load(model: ModelPath, outputs: Sequence[str] | None, signature: str | None) -> LoadedModel:
     if model.kind == SAVED_MODEL:
         from graphquant_export.inputs.saved_model import load_saved_model
 

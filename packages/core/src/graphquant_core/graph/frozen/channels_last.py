@@ -26,10 +26,18 @@ def make_channels_last(editor: GraphDefEditor, name: str, op_type: str) -> None:
     consumers = editor.consumers(name)
     dtype = tf.as_dtype(node.attr["T"].type)
     port = CHANNELS_LAST_PORTS[op_type]
-    transposed = _transpose(editor, f"{name}/nhwc", node.input[port], TO_NHWC, dtype)
+    transposed = transpose(editor, f"{name}/nhwc", node.input[port], TO_NHWC, dtype)
     editor.set_input(name, port, transposed)
     if op_type == "Conv2DBackpropInput":
-        editor.set_input(name, 0, _permuted_sizes(editor, name, node.input[0]))
+        editor.set_input(name, 0, sizes_of_channels_last(editor, name, node.input[0]))
+    use_channels_last(node)
+    result = transpose(editor, f"{name}/nchw", name, TO_NCHW, dtype)
+    for taker, taken in consumers:
+        editor.set_input(taker, taken, result)
+
+
+def use_channels_last(node: tf.compat.v1.NodeDef) -> None:
+    """Turns the attributes of `node`, which is NCHW, to NHWC; its inputs stay."""
     node.attr["data_format"].s = b"NHWC"
     for key in ("strides", "dilations", "ksize"):
         sizes = list(node.attr[key].list.i) if key in node.attr else []
@@ -40,21 +48,20 @@ def make_channels_last(editor: GraphDefEditor, name: str, op_type: str) -> None:
         pairs = list(zip(pads[::2], pads[1::2], strict=True))
         ordered = [pairs[axis] for axis in TO_NHWC] if pairs else []
         node.attr["explicit_paddings"].list.i[:] = [side for pair in ordered for side in pair]
-    result = _transpose(editor, f"{name}/nchw", name, TO_NCHW, dtype)
-    for taker, taken in consumers:
-        editor.set_input(taker, taken, result)
 
 
-def _transpose(
+def transpose(
     editor: GraphDefEditor, name: str, tensor: str, order: tuple[int, ...], dtype: tf.DType
 ) -> str:
+    """Adds a Transpose of `tensor`, called like `name`; its name."""
     scope = editor.unique_name(name)
     axes = editor.add(const_node(f"{scope}/axes", np.array(order, np.int32)))
     node = node_def(scope, "Transpose", [tensor, axes], T=dtype, Tperm=tf.int32)
     return editor.add(node)
 
 
-def _permuted_sizes(editor: GraphDefEditor, name: str, sizes: str) -> str:
+def sizes_of_channels_last(editor: GraphDefEditor, name: str, sizes: str) -> str:
+    """Adds what takes the shape `sizes` of an NCHW tensor into that of NHWC, for the op `name`."""
     scope = editor.unique_name(f"{name}/nhwc_sizes")
     order = editor.add(const_node(f"{scope}/order", np.array(TO_NHWC, np.int32)))
     axis = editor.add(const_node(f"{scope}/axis", np.int32(0)))

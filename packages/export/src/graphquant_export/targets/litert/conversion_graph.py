@@ -18,6 +18,7 @@ from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.graph.frozen.channels_last import CHANNELS_LAST_PORTS, make_channels_last
 from graphquant_core.graph.frozen.node_def import node_def
 from graphquant_export.targets.litert.marks import Marks
+from graphquant_export.targets.litert.twins import keep_twins_apart
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class ConversionGraph:
 def conversion_graph(
     graph_def: tf.compat.v1.GraphDef,
     outputs: Sequence[str],
+    layers: Iterable[str],
     results: Iterable[str],
     quantizers: Iterable[str],
 ) -> ConversionGraph:
@@ -64,6 +66,7 @@ def conversion_graph(
     Args:
         graph_def: A frozen graph.
         outputs: Names of its outputs.
+        layers: Nodes that compute layers, each of which needs an operator of its own.
         results: Nodes behind which nothing but Relu and Relu6 may be merged with what is before.
         quantizers: Names of the fake quantisers of layers.
     """
@@ -71,6 +74,7 @@ def conversion_graph(
     _to_channels_last(editor, graph_def)
     model = editor.graph_def(outputs)
     marks = Marks(editor, quantizers)
+    keep_twins_apart(editor, marks, layers)
     for result in dict.fromkeys(results):
         marks.keep_apart(result)
     graph = import_frozen(editor.graph_def(outputs))

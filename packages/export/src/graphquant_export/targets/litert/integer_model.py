@@ -39,7 +39,8 @@ def integer_model(simulated: SimulatedGraph, target: TargetSimulation, integer_i
     results = [layer.result for layer in simulated.layers]
     quantizers = {layer.quantizer: layer.grid for layer in simulated.layers}
     quantizers |= {value.name: value.grid for value in target.values}
-    prepared = conversion_graph(target.graph_def, simulated.outputs, results, quantizers)
+    nodes = [layer.node for layer in simulated.layers]
+    prepared = conversion_graph(target.graph_def, simulated.outputs, nodes, results, quantizers)
     graph = without_inverse_transposes(read_float_graph(convert(prepared), prepared))
     found = (store_layer(graph, layer) for layer in simulated.layers)
     layers = [layer for layer in found if layer is not None]

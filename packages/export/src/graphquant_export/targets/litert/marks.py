@@ -50,10 +50,10 @@ class Marks:
             for taker, port in takers:
                 self._editor.set_input(taker, port, mark)
 
-    def add(self, x: str) -> str:
-        """Name of a mark that takes `x`."""
+    def add(self, x: str, scope: str | None = None) -> str:
+        """Name of a mark that takes `x`; it begins with `scope`, or with `x`."""
         low, high = self._next_range(None)
-        name = self._editor.unique_name(f"{x}/mark")
+        name = self._editor.unique_name(f"{scope or x}/mark")
         return self._editor.add(
             node_def(name, FAKE_QUANTIZER, [x], min=low, max=high, num_bits=8, narrow_range=False)
         )

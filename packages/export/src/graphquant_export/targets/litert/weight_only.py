@@ -52,7 +52,8 @@ def weight_only_model(
     pruned = GraphDefEditor(model).graph_def(outputs)
     view = GraphView(import_frozen(pruned))
     wanted = quantized_layers(view, params)
-    prepared = conversion_graph(pruned, outputs, [], [])
+    nodes = [layer.name for layer in wanted]
+    prepared = conversion_graph(pruned, outputs, nodes, [], [])
     graph = read_float_graph(convert(prepared), prepared)
     weights: dict[int, StoredWeight] = {}
     folded = []

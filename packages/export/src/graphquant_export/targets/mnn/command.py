@@ -17,14 +17,18 @@ def _text(path: str | os.PathLike[str]) -> str:
 
 @attrs.frozen
 class ConverterCommand:
-    """The arguments that convert one frozen graph.
+    """The arguments that convert one frozen graph, or give a converted model its integers.
 
     The compression parameters say everything about the quantisation; layers that they don't name
     stay float. So neither ``--weightQuantBits`` nor ``--weightQuantAsymmetric`` is needed, whose
     defaults have changed between versions of MNN.
 
+    The converter keeps the weights of a large MatMul outside of the model while it optimises a
+    graph, and then quantises a layer with int8 parameters without them. A model that it has written
+    has them inside: a ``.mnn`` as `model_file` is quantised as it stands.
+
     Attributes:
-        model_file: The frozen graph.
+        model_file: The frozen graph, or a model without integers, whose name ends in ``.mnn``.
         mnn_file: The model to write.
         params_file: The compression parameters; ``None`` converts without quantising.
     """
@@ -36,8 +40,11 @@ class ConverterCommand:
     @property
     def arguments(self) -> tuple[str, ...]:
         """What follows the program's name."""
-        given = ["-f", "TF", "--modelFile", self.model_file, "--MNNModel", self.mnn_file]
-        given += ["--bizCode", "MNN"]
+        converted = self.model_file.endswith(".mnn")
+        given = ["-f", "MNN" if converted else "TF", "--modelFile", self.model_file]
+        given += ["--MNNModel", self.mnn_file, "--bizCode", "MNN"]
+        if converted:
+            given += ["--optimizeLevel", "0"]
         if self.params_file is not None:
             given += ["--compressionParamsFile", self.params_file]
         return tuple(given)

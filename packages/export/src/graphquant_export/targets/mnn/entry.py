@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
 from graphquant_core.record import Record
+from graphquant_export.layout import is_nchw
 from graphquant_export.targets.mnn.export import MnnArtifact, export_mnn, open_mnn
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.export_int8 import export_mnn_int8
@@ -45,6 +46,7 @@ def open(  # noqa: A001 the contract's name
 
 def runtime(artifact: MnnArtifact | MnnInt8Artifact) -> MnnRuntime:
     """MNN's runtime, in a process of its own for each run."""
+    first = {node.name for node in artifact.source.model.node if is_nchw(node)}
     if isinstance(artifact, MnnInt8Artifact):
         members = Counter(layer.simulated.result for layer in artifact.planned)
         layers = [
@@ -56,10 +58,11 @@ def runtime(artifact: MnnArtifact | MnnInt8Artifact) -> MnnRuntime:
                 layer.finished
                 or (layer.simulated.result if members[layer.simulated.result] > 1 else None),
                 layer.op_type,
+                channels_first=layer.simulated.name in first,
             )
             for layer in artifact.planned
         ]
     else:
         names = dict.fromkeys(layer.name for layer in artifact.layers)
-        layers = [RuntimeLayer(name, name, name) for name in names]
+        layers = [RuntimeLayer(name, name, name, channels_first=name in first) for name in names]
     return MnnRuntime(artifact.model_path, artifact.frozen_path, layers)

@@ -24,6 +24,7 @@ from graphquant_export.targets.mnn.compress_params import (
     save_compress_params,
 )
 from graphquant_export.targets.mnn.converter import convert
+from graphquant_export.targets.mnn.known_ops import with_known_ops
 from graphquant_export.targets.mnn.layers import check_convertible
 from graphquant_export.targets.mnn.model_file import read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept
@@ -96,7 +97,7 @@ def export_mnn(
     layers = checked_params(params)
     names = check_outputs(model, outputs)
     finals = writable_paths(save_path, *ENDINGS["mnn"])
-    frozen = GraphDefEditor(model).graph_def(names)
+    frozen = with_known_ops(GraphDefEditor(model).graph_def(names), names)
     graph = import_frozen(frozen)
     # A layer that stays float would be converted just as wrongly as one that doesn't.
     check_convertible(graph)
@@ -138,7 +139,7 @@ def open_mnn(save_path: str | os.PathLike[str], source: ExportSource) -> MnnArti
     for path in (mnn, pb, json):
         read_bytes(path, "save_path")
     layers = checked_params(source.record)
-    frozen = GraphDefEditor(source.model).graph_def(source.outputs)
+    frozen = with_known_ops(GraphDefEditor(source.model).graph_def(source.outputs), source.outputs)
     compared = compare_weights(frozen, mnn, layers)
     _check_stored(compared)
     return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json), source)

@@ -25,6 +25,7 @@ class RuntimeLayer:
         joined: Name of the op there that joins its result with those of its group, or that puts its
             values where they belong; ``None`` when it has neither.
         op_type: Type of its op in the model that was exported; that of `node` by default.
+        channels_first: Whether it is NCHW in the model, whose channels are last in that graph.
     """
 
     name: str
@@ -33,6 +34,7 @@ class RuntimeLayer:
     reason: str | None = None
     joined: str | None = None
     op_type: str | None = None
+    channels_first: bool = False
 
 
 @attrs.frozen

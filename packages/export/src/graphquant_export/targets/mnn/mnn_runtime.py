@@ -12,10 +12,12 @@ import tensorflow as tf
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen, load_graph_def, tensor_name
+from graphquant_core.graph.frozen.channels_last import TO_NCHW
 from graphquant_core.layer import Layer
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
 from graphquant_export.inputs.feeds import checked_feeds, default_feeds
+from graphquant_export.layout import INNER
 from graphquant_export.targets.mnn.layer_results import LayerResults, RuntimeLayer
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.model_file import MnnLayer, read_mnn_model
@@ -44,6 +46,7 @@ class MnnRuntime:
         mnn_version()
         self._path = model_path
         self._layers = tuple(layers)
+        self._channels_first = {layer.name for layer in self._layers if layer.channels_first}
         self._model = read_mnn_model(model_path)
         self._graph = import_frozen(load_graph_def(frozen_path, "frozen_path"))
         self._view = GraphView(self._graph)
@@ -85,8 +88,8 @@ class MnnRuntime:
         found = self._run(feeds, [result.tensor for result in shown.values()])
         return {
             layer: LayerOutput(
-                result.node,
-                self._as_in_graph(result.node, found[result.tensor]),
+                result.node.removesuffix(INNER),
+                self._as_in_model(layer, self._as_in_graph(result.node, found[result.tensor])),
                 None if result.grid is None else result.grid.scale,
                 None if result.grid is None else result.grid.ends,
             )
@@ -151,6 +154,11 @@ class MnnRuntime:
             raise ModelFileError(
                 f'output "{name}" is not in the frozen graph{closest(name, known)}'
             ) from None
+
+    def _as_in_model(self, layer: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """`value`, which `layer` returned, in the layout that the model has it in."""
+        first = layer in self._channels_first and value.ndim == len(TO_NCHW)
+        return value.transpose(TO_NCHW) if first else value
 
     def _as_in_graph(self, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """`value` with the rank that the op `name` has: MNN returns a matrix as an image."""

@@ -13,6 +13,7 @@ DENSE, SPARSE, PLAIN = 1, 2, 4
 """Values of IDSTQuan.type: packed codes, positions and codes of what isn't zero, int8."""
 _WIDEST = 32
 """Bits of the longest way from one code that isn't zero to the next."""
+_FIELDS_AT_ONCE = 2**20  # a multiple of 8, so that a part starts with a byte
 
 
 def decode_codes(
@@ -66,17 +67,23 @@ def _known_codes(data: bytes, position: int) -> tuple[npt.NDArray[np.int8], int]
     return np.frombuffer(data, np.int8, count, start), start + count
 
 
-def _packed(data: bytes, position: int, count: int, known: int) -> npt.NDArray[np.int64]:
+def _packed(data: bytes, position: int, count: int, known: int) -> npt.NDArray[np.uint32]:
     """`count` numbers of as many bits as `known` different ones need, highest bit first."""
     return _bit_fields(data, position, count, max((known - 1).bit_length(), 1))
 
 
-def _bit_fields(data: bytes, position: int, count: int, width: int) -> npt.NDArray[np.int64]:
-    length = (count * width + 7) // 8
-    bits = np.unpackbits(np.frombuffer(data, np.uint8, length, position), count=count * width)
-    numbers = np.zeros(count, np.int64)
-    for column in bits.reshape(count, width).T:
-        numbers = numbers << 1 | column
+def _bit_fields(data: bytes, position: int, count: int, width: int) -> npt.NDArray[np.uint32]:
+    stored = np.frombuffer(data, np.uint8, (count * width + 7) // 8, position)
+    if width == 8:
+        return stored.astype(np.uint32)
+    numbers = np.zeros(count, np.uint32)
+    # Bits are bytes while they are unpacked: a layer may have a hundred million of them.
+    for start in range(0, count, _FIELDS_AT_ONCE):
+        fields = numbers[start : start + _FIELDS_AT_ONCE]
+        part = stored[start * width // 8 : (start + len(fields)) * width // 8 + 1]
+        bits = np.unpackbits(part, count=len(fields) * width).reshape(len(fields), width)
+        for column in bits.T:
+            fields[:] = fields << 1 | column
     return numbers
 
 

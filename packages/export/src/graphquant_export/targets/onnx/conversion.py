@@ -22,6 +22,8 @@ from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
 from graphquant_core.exceptions import GraphQuantError, ModelFileError, UnsupportedLayerError
 from graphquant_core.graph.frozen import GraphDefEditor
 from graphquant_core.graph.frozen.node_def import const_node
+from graphquant_export.rewriting import rewrite
+from graphquant_export.rewriting.erfc import ERFC
 from graphquant_export.targets.onnx.constants import Found, Tags
 
 _WEIGHT_NODE = "GraphquantWeight"
@@ -41,6 +43,9 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
+
+_RULES = (ERFC,)
+"""What tf2onnx hasn't, in ops that it has."""
 
 
 @attrs.frozen
@@ -102,7 +107,7 @@ def convert(
         UnsupportedLayerError: tf2onnx can't convert an op; names it.
         ModelFileError: tf2onnx can't convert the graph.
     """
-    tagged = _with_values(graph_def, tags.values())
+    tagged = _with_values(rewrite(graph_def, outputs, _RULES), tags.values())
     inputs = [f"{node.name}:0" for node in tagged.node if node.op.startswith("Placeholder")]
     failures = _Failures()
     logger = logging.getLogger("tf2onnx.tfonnx")

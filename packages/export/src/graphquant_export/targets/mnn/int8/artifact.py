@@ -24,7 +24,6 @@ class MnnInt8Artifact:
         params_path: The compression parameters that the converter was given.
         planned: Every layer of the record: how MNN computes it, on which grids, and why.
         layers: Every layer with a quantised weight, as the file holds it beside the record.
-        command: The command line that converts the frozen graph again.
         source: What it was made of.
     """
 
@@ -35,13 +34,23 @@ class MnnInt8Artifact:
     params_path: Path
     planned: tuple[PlannedLayer, ...] = attrs.field(repr=False)
     layers: tuple[StoredLayer, ...]
-    command: ConverterCommand
     source: ExportSource
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files, the model first."""
         return (self.model_path, self.frozen_path, self.params_path)
+
+    @property
+    def commands(self) -> tuple[ConverterCommand, ConverterCommand]:
+        """What converts the frozen graph again: with floats, and then that model to integers.
+
+        The model is the same but for its identity.
+        """
+        return (
+            ConverterCommand(self.frozen_path, self.model_path),
+            ConverterCommand(self.model_path, self.model_path, self.params_path),
+        )
 
     def reason(self, layer: str) -> str | None:
         """Why `layer` isn't int8, how far off its weight is, or what else a reader should know."""

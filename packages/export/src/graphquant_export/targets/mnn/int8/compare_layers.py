@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from graphquant_core.exceptions import RangeError, UnsupportedLayerError
+from graphquant_export.targets.mnn.codes import MnnWeight
 from graphquant_export.targets.mnn.int8.activation_grid import LOWEST, ActivationGrid
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart
 from graphquant_export.targets.mnn.model_file import TensorGrid
@@ -56,17 +57,21 @@ def _compare(part: LayerPart) -> StoredLayer:
         )
     if part.output is not None:
         _check_int8(part)
-    scale = part.scale if part.scale.ndim == 2 else part.scale[:, None]
-    wanted = part.codes.astype(np.float64) * scale
-    got = weight.codes.astype(np.float64) * weight.scale[:, None]
-    off = float(np.max(np.abs(got - wanted) / scale, initial=0.0))
     return StoredLayer(
         part.planned.simulated.name,
         part.stored.name,
         part.planned.execution,
         int(part.codes.size),
-        off,
+        0.0 if part.output is not None else _off_by(part, weight),
     )
+
+
+def _off_by(part: LayerPart, weight: MnnWeight) -> float:
+    """Largest difference of a stored weight from that of the record, in the record's steps."""
+    scale = part.scale if part.scale.ndim == 2 else part.scale[:, None]
+    wanted = part.codes.astype(np.float64) * scale
+    got = weight.codes.astype(np.float64) * weight.scale[:, None]
+    return float(np.max(np.abs(got - wanted) / scale, initial=0.0))
 
 
 def _check_int8(part: LayerPart) -> None:

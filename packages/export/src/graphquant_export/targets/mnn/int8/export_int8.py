@@ -15,10 +15,10 @@ import tensorflow as tf
 from graphquant_core.files import write_together
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
-from graphquant_core.record import Record
+from graphquant_core.record import Record, format_record
 from graphquant_export.quantized.simulate import simulate, source_of
 from graphquant_export.targets.mnn.command import ConverterCommand
-from graphquant_export.targets.mnn.compress_params import identity_of
+from graphquant_export.targets.mnn.compress_params import identity_of, save_compress_params
 from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
@@ -73,19 +73,23 @@ def export_mnn_int8(
     finals = writable_paths(save_path, *ENDINGS["mnn"])
     simulated = simulate(model, outputs, record)
     mnn = mnn_target(simulated, record, calibration)
-    frozen = freeze_for_mnn(mnn.simulated, plan_layers(mnn.described, mnn.target.results))
+    frozen = freeze_for_mnn(
+        mnn.simulated.graph_def, simulated.outputs, plan_layers(mnn.described, mnn.target.results)
+    )
     content = frozen.graph_def.SerializeToString(deterministic=True)
     view = GraphView(import_frozen(frozen.graph_def))
     with tempfile.TemporaryDirectory() as folder:
         mnn_file, pb, params = written = [Path(folder) / path.name for path in finals]
         pb.write_bytes(content)
-        convert(ConverterCommand(pb, mnn_file))
+        # A model that has an identity keeps it, and without one the converter draws it at random.
+        identity = identity_of(content, format_record(mnn.target.record).encode())
+        save_compress_params(params, (), mnn_uuid=identity)
+        convert(ConverterCommand(pb, mnn_file, params))
         converted = read_mnn_model(mnn_file)
         check_outputs_kept(view.graph, simulated.outputs, converted.tensors)
         parts = find_parts(view, frozen.layers, converted.layers)
-        identity = identity_of(content, int8_params(parts, "").encode())
         params.write_text(int8_params(parts, identity))
-        convert(ConverterCommand(pb, mnn_file, params))
+        convert(ConverterCommand(mnn_file, mnn_file, params))
         parts = _as_stored(parts, read_mnn_model(mnn_file).layers)
         compared = compare_layers(parts)
         write_together([(path, written[i].read_bytes()) for i, path in enumerate(finals)])
@@ -98,7 +102,6 @@ def export_mnn_int8(
         params_path,
         planned=frozen.layers,
         layers=compared,
-        command=ConverterCommand(frozen_path, model_path, params_path),
         source=source_of(simulated, model, mnn.target.record),
     )
     for layer in compared:

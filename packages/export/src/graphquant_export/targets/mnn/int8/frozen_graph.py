@@ -10,7 +10,6 @@ import tensorflow as tf
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_name
 from graphquant_core.graph.frozen.node_def import node_def
-from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.depthwise_biases import store_biases
 from graphquant_export.targets.mnn.int8.float_quantizer import put_on_grid
@@ -22,6 +21,7 @@ from graphquant_export.targets.mnn.int8.float_values import (
 )
 from graphquant_export.targets.mnn.int8.moved_values import is_never_negative
 from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer
+from graphquant_export.targets.mnn.known_ops import with_known_ops
 
 
 @attrs.frozen(eq=False)
@@ -38,25 +38,34 @@ class FrozenGraph:
     layers: tuple[PlannedLayer, ...]
 
 
-def freeze_for_mnn(simulated: SimulatedGraph, planned: Sequence[PlannedLayer]) -> FrozenGraph:
-    """The graph that MNN's converter makes the int8 model of."""
-    editor = GraphDefEditor(simulated.graph_def)
+def freeze_for_mnn(
+    graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str], planned: Sequence[PlannedLayer]
+) -> FrozenGraph:
+    """The graph that MNN's converter makes the int8 model of.
+
+    Args:
+        graph_def: The simulation of the layers with its channels last.
+        outputs: Names of its outputs.
+        planned: What each layer becomes.
+    """
+    editor = GraphDefEditor(graph_def)
     integer = [layer for layer in planned if layer.execution == INT8]
     grids = {layer.result: layer.output for layer in integer if layer.output is not None}
     edges = _without_fake_quantizers(editor, planned, grids)
-    graph = import_frozen(editor.graph_def(simulated.outputs))
+    lowered = with_known_ops(editor.graph_def(outputs), outputs)
+    editor, graph = GraphDefEditor(lowered), import_frozen(lowered)
     view = GraphView(graph)
     values = QuantizedValues(
         grids,
         edges,
         {layer.simulated.node: layer.layer for layer in integer if layer.layer is not None},
-        simulated.outputs,
+        outputs,
     )
     parted = edges_to_part(view, values)
     _Parting(editor, graph, values).part(parted)
     results = with_distinct_grids(view, values)
     layers = tuple(_with_grids(graph, layer, results, edges, parted) for layer in planned)
-    graph_def = editor.graph_def(simulated.outputs)
+    graph_def = editor.graph_def(outputs)
     store_biases(graph_def, layers)
     return FrozenGraph(graph_def, layers)
 

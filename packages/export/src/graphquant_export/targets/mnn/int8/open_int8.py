@@ -13,7 +13,6 @@ from graphquant_core.files import read_bytes
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen, load_graph_def
 from graphquant_export.quantized.simulate import simulation_of, source_of
-from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
@@ -68,7 +67,6 @@ def open_mnn_int8(save_path: str | os.PathLike[str], source: ExportSource) -> Mn
         params_path,
         planned=planned,
         layers=compare_layers(parts),
-        command=ConverterCommand(frozen_path, model_path, params_path),
         source=source_of(simulated, source.model, mnn.target.record),
     )
 

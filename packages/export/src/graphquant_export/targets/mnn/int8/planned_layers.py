@@ -98,6 +98,9 @@ def with_output(planned: PlannedLayer, results: Mapping[str, PlannedResult]) -> 
 def describe_layers(simulated: SimulatedGraph) -> tuple[PlannedLayer, ...]:
     """What MNN can make of each layer of the simulation, without the grids of their results.
 
+    Args:
+        simulated: The simulation with its channels last.
+
     Raises:
         UnsupportedLayerError: MNN's converter would make a wrong model of the graph.
     """

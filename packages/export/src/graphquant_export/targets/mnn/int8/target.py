@@ -8,6 +8,7 @@ import attrs
 import numpy.typing as npt
 
 from graphquant_core.record import Record
+from graphquant_export.layout import with_channels_last
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
 from graphquant_export.targets.mnn.int8.depthwise_biases import with_depthwise_biases
@@ -47,7 +48,9 @@ def mnn_target(
         UnsupportedLayerError: MNN's converter would make a wrong model of the graph.
         RecordError, ConfigError, RangeError, NonFiniteError: as `simulate_target`.
     """
-    form = without_transposed(with_depthwise_biases(simulated))
+    graph_def = with_channels_last(simulated.graph_def, simulated.outputs)
+    last = attrs.evolve(simulated, graph_def=graph_def)
+    form = without_transposed(with_depthwise_biases(last))
     described = tuple(
         attrs.evolve(layer, finished=form.finished.get(layer.simulated.name))
         for layer in describe_layers(form.simulated)

@@ -1,0 +1,22 @@
+"""What of a graph MNN's converter hasn't, in ops that it has, and in the layout that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from graphquant_export.layout import with_channels_last
+from graphquant_export.rewriting import rewrite
+from graphquant_export.rewriting.einsum import EINSUM
+from graphquant_export.rewriting.fake_quant import FAKE_QUANT
+from graphquant_export.rewriting.no_nan import DIV_NO_NAN, MUL_NO_NAN, XDIVY
+
+_RULES = (FAKE_QUANT, EINSUM, DIV_NO_NAN, MUL_NO_NAN, XDIVY)
+
+
+def with_known_ops(
+    graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]
+) -> tf.compat.v1.GraphDef:
+    """`graph_def`, which may be NCHW and hold FakeQuant ops, Einsum and DivNoNan, without them."""
+    return rewrite(with_channels_last(graph_def, outputs), outputs, _RULES)
