@@ -215,6 +215,27 @@ def test_wrong_samples_are_refused() -> None:
         _quantize(samples={"images": SAMPLES["images"][:, :5]})
     with pytest.raises(NonFiniteError, match="samples"):
         _quantize(samples={"images": SAMPLES["images"] * np.float32(np.nan)})
+    with pytest.raises(NonFiniteError, match='what layer "first" returns on samples'):
+        _quantize(samples={"images": np.full((2, 12, 12, 3), 3e38, np.float32)})
+
+
+def test_blocks_of_input_channels_have_grids_of_their_own() -> None:
+    """16 of 48 input channels share a scale; MNN's formula finds each of them again."""
+    with tf.Graph().as_default() as graph:
+        x = tf.tile(v1.placeholder(tf.float32, [None, 12, 12, 3], "images"), [1, 1, 1, 16])
+        x = tf.nn.relu(x + _normal(48) * 10)
+        tf.nn.conv2d(x, _normal(3, 3, 48, 8), 2, "SAME", name="conv")
+        tf.identity(graph.get_tensor_by_name("conv:0"), name="logits")
+    model = graph.as_graph_def()
+    found = quantize_frozen_weights(model, ["logits"], 3, samples=SAMPLES, block_size=16)
+    assert [(layer.method, layer.reason) for layer in found.rounded] == [("gptq", "")]
+    assert [layer.block_size for layer in found.params] == [16]
+    nodes = {node.name: node for node in found.graph_def.node}
+    weight = tf.make_ndarray(nodes["conv/on_grid"].attr["value"].tensor)
+    rows = weight.transpose(3, 2, 0, 1).reshape(8 * 3, -1)
+    stored = mnn_quantize(rows, 3, True)
+    np.testing.assert_allclose(stored.values(), rows, rtol=1e-5, atol=1e-6)
+    assert np.all(np.ptp(stored.codes.astype(int), axis=1) == 7)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.finite import check_finite
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.layer import Layer
 from graphquant_export.inputs.batches import make_batches
@@ -22,8 +23,8 @@ from graphquant_wq.graph.sample_runs import SampleRuns
 from graphquant_wq.graph.shift import ShiftPlace
 from graphquant_wq.weight_unit import Float32Array, Float64Array, WeightUnit
 
-LARGEST_FAN_IN = 8192
-"""Inputs of an output channel above which their covariance takes too much memory: half a GB."""
+LARGEST_FAN_IN = 4608
+"""Inputs of an output channel whose covariance is used; it and its inverse take 170 MB each."""
 
 _BATCH_VALUES, _LARGEST_BATCH = 2**24, 256
 """Values that the inputs of a layer have in a batch, at most; and samples."""
@@ -108,7 +109,10 @@ class Calibration:
         """Those of each layer's results, before anything is quantised."""
         ops = {name: result.tensors for name, result in self._results.items()}
         parts = list(runs.run(ops))
-        return {name: joined_moments([part[name] for part in parts]) for name in ops}
+        found = {name: joined_moments([part[name] for part in parts]) for name in ops}
+        for name, moments in found.items():
+            check_finite(moments.spread, f'what layer "{name}" returns on samples')
+        return found
 
     def _keep(self, runs: SampleRuns, weight: QuantizedWeight) -> None:
         op = self._graph.get_operation_by_name(weight.layer.name)

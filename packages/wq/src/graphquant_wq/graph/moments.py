@@ -103,5 +103,6 @@ def joined_moments(parts: list[tuple[int, npt.ArrayLike, npt.ArrayLike]]) -> Mom
     variances = np.array([variance for _, _, variance in parts], np.float64)
     total = counts.sum()
     mean = (counts * means).sum(axis=0) / total
-    spread = (counts * (variances + np.square(means - mean))).sum(axis=0) / total
+    with np.errstate(invalid="ignore"):  # infinity minus infinity: the caller says whose it is
+        spread = (counts * (variances + np.square(means - mean))).sum(axis=0) / total
     return Moments(int(total), mean, spread)
