@@ -95,7 +95,7 @@ def _behind(graph_def: tf.compat.v1.GraphDef, layer: str) -> str:
     return shifted if shifted in names else tails.get(layer, layer)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("bits", [2, 3])
 def test_the_mean_of_every_channel_is_the_float_one(bits: int) -> None:
     """On the samples, what each layer hands on has the float graph's mean in every channel."""
     found = _quantized(bits).graph_def
@@ -124,7 +124,7 @@ def test_the_deviation_of_every_channel_is_the_float_one() -> None:
         )
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("bits", [2, 3])
 def test_the_output_is_nearer_to_the_float_one(bits: int) -> None:
     """Than with each weight rounded by itself; on images that it hasn't seen, too."""
     fresh = {"images": SAMPLES["images"][::-1, ::-1] * np.float32(0.9)}
@@ -136,8 +136,7 @@ def test_the_output_is_nearer_to_the_float_one(bits: int) -> None:
         assert np.square(found - truth).mean() < 0.5 * np.square(nearest - truth).mean()
 
 
-@pytest.mark.parametrize("asymmetric", [False, True])
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize(("bits", "asymmetric"), [(2, True), (3, False), (8, True)])
 def test_mnn_finds_the_weights_on_the_grid_again(bits: int, asymmetric: bool) -> None:
     """Both ends of the grid of each group are in use, so that MNN's formula changes nothing."""
     found = _quantize(bits, asymmetric=asymmetric)
@@ -173,6 +172,16 @@ def test_a_layer_that_gptq_does_not_fit_says_why() -> None:
     still = {"images": np.zeros((9, 12, 12, 3), np.float32)}
     reasons = {row.name: row.reason for row in _quantize(samples=still).rounded}
     assert reasons["first"] == "what it takes is the same for every sample"
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+def test_no_layer_loses_more_than_rounded_to_the_nearest(bits: int) -> None:
+    """In the variance that rounding adds to its results; nearly all of them lose much less."""
+    rows = [row for row in _quantized(bits).rounded if row.error is not None]
+    assert [row.name for row in rows] == list(LAYERS)
+    ratios = [row.error / row.nearest_error for row in rows]
+    assert max(ratios) <= 1
+    assert np.median(ratios) < 0.7
 
 
 def test_everything_but_weights_and_shifts_is_as_it_was() -> None:
