@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphquant_core.graph import GraphView
-from graphquant_export.inputs.batches import make_batches
+from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.targets.mnn.layers import plan_for_mnn
-from graphquant_wq.gptq import DAMPING, RoundingTask, compensated, errors, gptq
+from graphquant_wq.calibrate_weights import _row_step
+from graphquant_wq.gptq import COMPENSATION_DAMPING, RoundingTask, compensated, errors, gptq
 from graphquant_wq.graph.moments import InputMoments, ResultMoments
 from graphquant_wq.graph.patches import patches, rows_of, weight_of
 from graphquant_wq.graph.sample_runs import SampleRuns
@@ -171,6 +172,18 @@ def test_moments_are_those_of_float64(batch: int, mean: float) -> None:
     _near(returned.variance, values.var((0, 1, 2)), 1e-4)
 
 
+@given(positions=st.integers(1, 400), samples=st.integers(1, 5000), size=st.integers(1, 600))
+def test_every_position_has_its_turn_among_the_rows(
+    positions: int, samples: int, size: int
+) -> None:
+    """Enough rows are left, and no column of an image is left out as a whole."""
+    batches = [Batch({}, samples)]
+    step = _row_step(positions, batches, size)
+    enough = max(2**14, 64 * size)
+    assert step == 1 or positions * samples / step >= enough
+    assert len({row % positions for row in range(0, positions * step, step)}) == positions
+
+
 def _other(layer: Any, x: Any, random: np.random.Generator) -> Any:
     """The layer on what another graph makes of `x`."""
     return tf.nn.conv2d(x * 0.5 + 1, random.normal(size=layer.weight_shape), 1, "VALID")
@@ -185,7 +198,7 @@ def test_compensated_weights_solve_the_least_squares_problem(seed: int, size: in
     weights = random.normal(size=(1, 3, size))
     covariance, crossed = inputs.T @ inputs / 200, before.T @ inputs / 200
     found = compensated(weights, crossed[None], covariance[None])
-    added = np.sqrt(200 * DAMPING * np.trace(covariance) / size) * np.eye(size)
+    added = np.sqrt(200 * COMPENSATION_DAMPING * np.trace(covariance) / size) * np.eye(size)
     left, right = np.concatenate([inputs, added]), np.concatenate([before, added])
     truth = np.linalg.lstsq(left, right @ weights[0].T, rcond=None)[0].T
     np.testing.assert_allclose(found[0], truth, atol=1e-6)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from graphquant_core.finite import check_finite
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.layer import Layer
-from graphquant_export.inputs.batches import make_batches
+from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_wq.gptq import compensated, errors
 from graphquant_wq.graph.moments import InputMoments, Inputs, Moments, ResultMoments, joined_moments
 from graphquant_wq.graph.patches import input_blocks, patches
@@ -25,6 +25,9 @@ from graphquant_wq.weight_unit import Float32Array, Float64Array, WeightUnit
 
 LARGEST_FAN_IN = 4608
 """Inputs of an output channel whose covariance is used; it and its inverse take 170 MB each."""
+
+_FEWEST_ROWS, _ROWS_FOR_AN_INPUT = 2**14, 64
+"""Rows of inputs that moments are taken from, at least where there are more."""
 
 _BATCH_VALUES, _LARGEST_BATCH = 2**23, 256
 """Values that the inputs of a layer have in a batch, at most; and samples."""
@@ -90,7 +93,8 @@ class Calibration:
                 self._results[layer.name] = ResultMoments.of(op.outputs[0], channels)
                 self._wanted[layer.name] = ResultMoments.of(before.outputs[0], channels)
                 if (layer.fan_in or 1) <= LARGEST_FAN_IN:
-                    rows, original = patches(layer, op), patches(layer, before)
+                    step = _row_step(_positions(op), self._batches, layer.fan_in or 1)
+                    rows, original = (patches(layer, x)[::step] for x in (op, before))
                     self._inputs[layer.name] = InputMoments.of(rows, original)
 
     def run(self, progress: Callable[[int, int], object] | None = None) -> dict[str, Float32Array]:
@@ -172,10 +176,27 @@ def _batch_size(graph: tf.Graph, layers: Sequence[Layer]) -> int:
     """As many samples as keep the inputs of every layer's weights, in a batch, within 32 MB."""
     largest = 1
     for layer in layers:
-        result = graph.get_operation_by_name(layer.name).outputs[0].shape
-        positions = math.prod(size or 1 for size in result[1:-1]) if result.rank else 1
+        positions = _positions(graph.get_operation_by_name(layer.name))
         largest = max(largest, positions * input_blocks(layer) * (layer.fan_in or 1))
     return min(max(_BATCH_VALUES // largest, 1), _LARGEST_BATCH)
+
+
+def _positions(op: tf.Operation) -> int:
+    """Rows of inputs that a sample has, as far as the shape of the result says."""
+    shape = op.outputs[0].shape
+    return math.prod(size or 1 for size in shape[1:-1]) if shape.rank else 1
+
+
+def _row_step(positions: int, batches: Sequence[Batch], size: int) -> int:
+    """Every how many rows of `size` inputs one is enough.
+
+    It shares no factor with the positions of a sample, so that each of them has its turn.
+    """
+    enough = max(_FEWEST_ROWS, _ROWS_FOR_AN_INPUT * size)
+    step = max(positions * sum(batch.size for batch in batches) // enough, 1)
+    while math.gcd(step, positions) > 1:
+        step -= 1
+    return step
 
 
 def _float_copy(

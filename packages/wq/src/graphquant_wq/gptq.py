@@ -11,6 +11,9 @@ Float64Array = npt.NDArray[np.float64]
 DAMPING = 0.01
 """Share of the mean variance of the inputs that is added to each of them."""
 
+COMPENSATION_DAMPING = 0.1
+"""The same where the weights themselves are fitted: more would do less, less fits the samples."""
+
 _BLOCK = 128
 """Inputs whose errors are handed on at once to all that follow."""
 
@@ -54,7 +57,7 @@ def compensated(
         crossed: Z, the covariance of the float inputs z with the quantised inputs x, ``[B, K, K]``.
         covariance: C, that of the quantised inputs.
     """
-    damping = _damping(covariance)
+    damping = _damping(covariance, COMPENSATION_DAMPING)
     right = weights @ (crossed + damping)
     found = np.linalg.solve(covariance + damping, right.transpose(0, 2, 1))
     return np.asarray(found.transpose(0, 2, 1))
@@ -75,7 +78,7 @@ def gptq(task: RoundingTask, covariance: Float64Array) -> Float64Array:
         the error goes into the bias.
     """
     variance = np.einsum("bkk->bk", covariance)
-    damped = covariance + _damping(covariance)
+    damped = covariance + _damping(covariance, DAMPING)
     order = np.argsort(-variance, axis=1, kind="stable")
     blocks = np.arange(len(order))[:, None]
     sorted_ = damped[blocks[:, :, None], order[:, :, None], order[:, None, :]]
@@ -96,10 +99,10 @@ def errors(difference: Float64Array, covariance: Float64Array) -> Float64Array:
     return found
 
 
-def _damping(covariance: Float64Array) -> Float64Array:
+def _damping(covariance: Float64Array, share: float) -> Float64Array:
     mean = np.einsum("bkk->bk", covariance).mean(axis=1)
-    share = DAMPING * np.where(mean > 0, mean, 1)
-    return np.asarray(share[:, None, None] * np.eye(covariance.shape[-1]))
+    added = share * np.where(mean > 0, mean, 1)
+    return np.asarray(added[:, None, None] * np.eye(covariance.shape[-1]))
 
 
 def _rounded_in_order(task: RoundingTask, factor: Float64Array) -> Float64Array:
