@@ -216,6 +216,22 @@ def test_a_weight_that_layers_share_stays_one() -> None:
         np.testing.assert_allclose(new.mean((0, 1, 2)), old.mean((0, 1, 2)), atol=1e-4)
 
 
+def test_several_inputs_and_batches_that_the_model_fixes() -> None:
+    """An input with a default may be left out; an output without a bias keeps its name."""
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [2, 12, 12, 3], "images")
+        share = v1.placeholder_with_default(np.float32(2), [], "share")
+        x = tf.nn.relu(tf.nn.conv2d(x * share, _normal(3, 3, 3, 8), 1, "SAME", name="conv"))
+        mask = v1.placeholder(tf.float32, [2, 8], "mask")
+        tf.matmul(tf.reduce_mean(x, [1, 2]) * mask, _normal(8, 4), name="out")
+    samples = {**SAMPLES, "mask": RANDOM.random((64, 8), np.float32)}
+    found = quantize_frozen_weights(graph.as_graph_def(), ["out"], 3, samples=samples)
+    assert [row.name for row in found.rounded] == ["conv", "out"]
+    names = {node.name for node in found.graph_def.node}
+    assert "conv/shifted" in names
+    assert "out/shifted" not in names
+
+
 def test_wrong_samples_are_refused() -> None:
     """Names, shapes and values that cannot be are one error each."""
     with pytest.raises(ConfigError, match='samples: "image" is not a placeholder'):
