@@ -24,6 +24,7 @@ NAMES = (
     "mnn_digits",
     "mnn_photos",
     "mnn_before_tuning",
+    "weights_without_labels",
     "mnn_init_time",
     "mnn_step_time",
     "exactness",

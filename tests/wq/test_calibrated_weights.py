@@ -95,7 +95,7 @@ def _behind(graph_def: tf.compat.v1.GraphDef, layer: str) -> str:
     return shifted if shifted in names else tails.get(layer, layer)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("bits", [2, 3])
 def test_the_mean_of_every_channel_is_the_float_one(bits: int) -> None:
     """On the samples, what each layer hands on has the float graph's mean in every channel."""
     found = _quantized(bits).graph_def
@@ -124,7 +124,7 @@ def test_the_deviation_of_every_channel_is_the_float_one() -> None:
         )
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("bits", [2, 3])
 def test_the_output_is_nearer_to_the_float_one(bits: int) -> None:
     """Than with each weight rounded by itself; on images that it hasn't seen, too."""
     fresh = {"images": SAMPLES["images"][::-1, ::-1] * np.float32(0.9)}
@@ -136,8 +136,7 @@ def test_the_output_is_nearer_to_the_float_one(bits: int) -> None:
         assert np.square(found - truth).mean() < 0.5 * np.square(nearest - truth).mean()
 
 
-@pytest.mark.parametrize("asymmetric", [False, True])
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize(("bits", "asymmetric"), [(2, True), (3, False), (8, True)])
 def test_mnn_finds_the_weights_on_the_grid_again(bits: int, asymmetric: bool) -> None:
     """Both ends of the grid of each group are in use, so that MNN's formula changes nothing."""
     found = _quantize(bits, asymmetric=asymmetric)
@@ -175,6 +174,16 @@ def test_a_layer_that_gptq_does_not_fit_says_why() -> None:
     assert reasons["first"] == "what it takes is the same for every sample"
 
 
+@pytest.mark.parametrize("bits", [2, 3])
+def test_no_layer_loses_more_than_rounded_to_the_nearest(bits: int) -> None:
+    """In the variance that rounding adds to its results; nearly all of them lose much less."""
+    rows = [row for row in _quantized(bits).rounded if row.error is not None]
+    assert [row.name for row in rows] == list(LAYERS)
+    ratios = [row.error / row.nearest_error for row in rows]
+    assert max(ratios) <= 1
+    assert np.median(ratios) < 0.7
+
+
 def test_everything_but_weights_and_shifts_is_as_it_was() -> None:
     """Other constants keep their values, and outputs and layers their names."""
     before = {node.name: node for node in NETWORK.node}
@@ -207,6 +216,22 @@ def test_a_weight_that_layers_share_stays_one() -> None:
         np.testing.assert_allclose(new.mean((0, 1, 2)), old.mean((0, 1, 2)), atol=1e-4)
 
 
+def test_several_inputs_and_batches_that_the_model_fixes() -> None:
+    """An input with a default may be left out; an output without a bias keeps its name."""
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [2, 12, 12, 3], "images")
+        share = v1.placeholder_with_default(np.float32(2), [], "share")
+        x = tf.nn.relu(tf.nn.conv2d(x * share, _normal(3, 3, 3, 8), 1, "SAME", name="conv"))
+        mask = v1.placeholder(tf.float32, [2, 8], "mask")
+        tf.matmul(tf.reduce_mean(x, [1, 2]) * mask, _normal(8, 4), name="out")
+    samples = {**SAMPLES, "mask": RANDOM.random((64, 8), np.float32)}
+    found = quantize_frozen_weights(graph.as_graph_def(), ["out"], 3, samples=samples)
+    assert [row.name for row in found.rounded] == ["conv", "out"]
+    names = {node.name for node in found.graph_def.node}
+    assert "conv/shifted" in names
+    assert "out/shifted" not in names
+
+
 def test_wrong_samples_are_refused() -> None:
     """Names, shapes and values that cannot be are one error each."""
     with pytest.raises(ConfigError, match='samples: "image" is not a placeholder'):
@@ -215,6 +240,27 @@ def test_wrong_samples_are_refused() -> None:
         _quantize(samples={"images": SAMPLES["images"][:, :5]})
     with pytest.raises(NonFiniteError, match="samples"):
         _quantize(samples={"images": SAMPLES["images"] * np.float32(np.nan)})
+    with pytest.raises(NonFiniteError, match='what layer "first" returns on samples'):
+        _quantize(samples={"images": np.full((2, 12, 12, 3), 3e38, np.float32)})
+
+
+def test_blocks_of_input_channels_have_grids_of_their_own() -> None:
+    """16 of 48 input channels share a scale; MNN's formula finds each of them again."""
+    with tf.Graph().as_default() as graph:
+        x = tf.tile(v1.placeholder(tf.float32, [None, 12, 12, 3], "images"), [1, 1, 1, 16])
+        x = tf.nn.relu(x + _normal(48) * 10)
+        tf.nn.conv2d(x, _normal(3, 3, 48, 8), 2, "SAME", name="conv")
+        tf.identity(graph.get_tensor_by_name("conv:0"), name="logits")
+    model = graph.as_graph_def()
+    found = quantize_frozen_weights(model, ["logits"], 3, samples=SAMPLES, block_size=16)
+    assert [(layer.method, layer.reason) for layer in found.rounded] == [("gptq", "")]
+    assert [layer.block_size for layer in found.params] == [16]
+    nodes = {node.name: node for node in found.graph_def.node}
+    weight = tf.make_ndarray(nodes["conv/on_grid"].attr["value"].tensor)
+    rows = weight.transpose(3, 2, 0, 1).reshape(8 * 3, -1)
+    stored = mnn_quantize(rows, 3, True)
+    np.testing.assert_allclose(stored.values(), rows, rtol=1e-5, atol=1e-6)
+    assert np.all(np.ptp(stored.codes.astype(int), axis=1) == 7)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphquant_core.graph import GraphView
-from graphquant_export.inputs.batches import make_batches
+from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.targets.mnn.layers import plan_for_mnn
-from graphquant_wq.gptq import RoundingTask, errors, gptq
+from graphquant_wq.calibrate_weights import _row_step
+from graphquant_wq.gptq import COMPENSATION_DAMPING, RoundingTask, compensated, errors, gptq
 from graphquant_wq.graph.moments import InputMoments, ResultMoments
 from graphquant_wq.graph.patches import patches, rows_of, weight_of
 from graphquant_wq.graph.sample_runs import SampleRuns
@@ -158,15 +159,56 @@ def test_moments_are_those_of_float64(batch: int, mean: float) -> None:
         (layer,) = plan_for_mnn(graph, view=GraphView(graph)).layers
         taken = patches(layer, y.op)
         batches = make_batches(graph, {"images": images}, batch)
-        inputs, results = InputMoments.of(taken), ResultMoments.of(y, 4)
+        other = patches(layer, _other(layer, x, random).op)
+        inputs, results = InputMoments.of(taken, other), ResultMoments.of(y, 4)
         with closing(SampleRuns(graph, batches)) as runs:
             found, returned = inputs.measured(runs), results.measured(runs)
             rows = np.concatenate([part.astype(np.float64) for part in runs.run(taken)])[:, 0]
+            before = np.concatenate([part.astype(np.float64) for part in runs.run(other)])[:, 0]
             values = np.concatenate([part.astype(np.float64) for part in runs.run(y)])
-    _near(found.mean[0], rows.mean(axis=0))
-    _near(found.spread[0], np.cov(rows.T, bias=True))
+    _near(found.covariance[0], np.cov(rows.T, bias=True))
+    _near(found.crossed[0], np.cov(before.T, rows.T, bias=True)[:27, 27:])
     _near(returned.mean, values.mean((0, 1, 2)))
-    _near(returned.spread, values.var((0, 1, 2)), 1e-4)
+    _near(returned.variance, values.var((0, 1, 2)), 1e-4)
+
+
+@given(positions=st.integers(1, 400), samples=st.integers(1, 5000), size=st.integers(1, 600))
+def test_every_position_has_its_turn_among_the_rows(
+    positions: int, samples: int, size: int
+) -> None:
+    """Enough rows are left, and no column of an image is left out as a whole."""
+    batches = [Batch({}, samples)]
+    step = _row_step(positions, batches, size)
+    enough = max(2**14, 64 * size)
+    assert step == 1 or positions * samples / step >= enough
+    assert len({row % positions for row in range(0, positions * step, step)}) == positions
+
+
+def _other(layer: Any, x: Any, random: np.random.Generator) -> Any:
+    """The layer on what another graph makes of `x`."""
+    return tf.nn.conv2d(x * 0.5 + 1, random.normal(size=layer.weight_shape), 1, "VALID")
+
+
+@given(seed=st.integers(0, 2**16), size=st.integers(1, 12))
+def test_compensated_weights_solve_the_least_squares_problem(seed: int, size: int) -> None:
+    """NumPy's solver is the truth; the damping is that of rows sqrt(damping) I added to both."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(200, size)) @ random.normal(size=(size, size))
+    before = inputs + 0.3 * random.normal(size=(200, size))
+    weights = random.normal(size=(1, 3, size))
+    covariance, crossed = inputs.T @ inputs / 200, before.T @ inputs / 200
+    found = compensated(weights, crossed[None], covariance[None])
+    added = np.sqrt(200 * COMPENSATION_DAMPING * np.trace(covariance) / size) * np.eye(size)
+    left, right = np.concatenate([inputs, added]), np.concatenate([before, added])
+    truth = np.linalg.lstsq(left, right @ weights[0].T, rcond=None)[0].T
+    np.testing.assert_allclose(found[0], truth, atol=1e-6)
+
+
+def test_inputs_that_did_not_change_ask_for_the_weights_themselves() -> None:
+    """So that the first layer is rounded for what it is."""
+    weights = np.random.default_rng(0).normal(size=(2, 3, 9))
+    covariance = np.tile(np.diag(np.arange(9.0)), (2, 1, 1))
+    np.testing.assert_allclose(compensated(weights, covariance, covariance), weights, atol=1e-12)
 
 
 def _near(found: Any, truth: Sequence[float] | Any, tolerance: float = 1e-6) -> None:

@@ -75,8 +75,9 @@ def quantize_frozen_weights(
 ) -> QuantizedWeights:
     """`model` with each weight on the grid whose range fits it with the least squared error.
 
-    With samples, weights are rounded by GPTQ on what each layer takes once those before it are
-    quantised, and each output channel then gets the mean and the deviation back that it had.
+    With samples, layer by layer, weights become those that give the float results from what the
+    layer takes once those before it are quantised; GPTQ rounds them; and each output channel gets
+    the mean and the deviation back that it had.
     The grids are those that MNN's converter derives from the new weights, so that it finds the
     same codes. The same arguments give the same bytes.
 

@@ -11,6 +11,9 @@ Float64Array = npt.NDArray[np.float64]
 DAMPING = 0.01
 """Share of the mean variance of the inputs that is added to each of them."""
 
+COMPENSATION_DAMPING = 0.1
+"""The same where the weights themselves are fitted: more would do less, less fits the samples."""
+
 _BLOCK = 128
 """Inputs whose errors are handed on at once to all that follow."""
 
@@ -41,6 +44,25 @@ class RoundingTask:
         return _nearest(self.weights, self.low, self.step, self.levels, self.pinned)
 
 
+def compensated(
+    weights: Float64Array, crossed: Float64Array, covariance: Float64Array
+) -> Float64Array:
+    """The weights v, ``[B, R, K]``, with which quantised inputs give what float ones gave.
+
+    v x is nearest to `weights` z in squared error, but for a damping that keeps v near `weights`:
+    v = w (Z + d) (C + d)^-1.
+
+    Args:
+        weights: w, float64 ``[B, R, K]``.
+        crossed: Z, the covariance of the float inputs z with the quantised inputs x, ``[B, K, K]``.
+        covariance: C, that of the quantised inputs.
+    """
+    damping = _damping(covariance, COMPENSATION_DAMPING)
+    right = weights @ (crossed + damping)
+    found = np.linalg.solve(covariance + damping, right.transpose(0, 2, 1))
+    return np.asarray(found.transpose(0, 2, 1))
+
+
 def gptq(task: RoundingTask, covariance: Float64Array) -> Float64Array:
     """Values on the grids, ``[B, R, K]``, that nearly minimise (q - w) C (q - w)' of each row.
 
@@ -55,10 +77,8 @@ def gptq(task: RoundingTask, covariance: Float64Array) -> Float64Array:
     Source: Frantar 2022 (GPTQ, 2210.17323), with the centred second moments, because the mean of
         the error goes into the bias.
     """
-    size = covariance.shape[-1]
     variance = np.einsum("bkk->bk", covariance)
-    mean = variance.mean(axis=1)
-    damped = covariance + (DAMPING * np.where(mean > 0, mean, 1))[:, None, None] * np.eye(size)
+    damped = covariance + _damping(covariance, DAMPING)
     order = np.argsort(-variance, axis=1, kind="stable")
     blocks = np.arange(len(order))[:, None]
     sorted_ = damped[blocks[:, :, None], order[:, :, None], order[:, None, :]]
@@ -77,6 +97,12 @@ def errors(difference: Float64Array, covariance: Float64Array) -> Float64Array:
     """d C d' of each row d of `difference`, ``[B, R]``: the variance that it adds to the output."""
     found: Float64Array = np.einsum("brk,brk->br", difference @ covariance, difference)
     return found
+
+
+def _damping(covariance: Float64Array, share: float) -> Float64Array:
+    mean = np.einsum("bkk->bk", covariance).mean(axis=1)
+    added = share * np.where(mean > 0, mean, 1)
+    return np.asarray(added[:, None, None] * np.eye(covariance.shape[-1]))
 
 
 def _rounded_in_order(task: RoundingTask, factor: Float64Array) -> Float64Array:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphquant_export.targets.mnn import mnn_quantize
-from graphquant_wq.gptq import RoundingTask
+from graphquant_wq.gptq import RoundingTask, gptq
 from graphquant_wq.graph.patches import rows_of, weight_of
 from graphquant_wq.graph.records import QuantizedWeight
 from graphquant_wq.mse_range import best_range, fit_to_best
@@ -73,6 +73,17 @@ class WeightUnit:
         ]
         weights, lows, steps, pins = (self._by_channel(x) for x in arrays)
         return RoundingTask(weights, lows, steps, grid.levels, pins)
+
+    def moved(self, rows: Float64Array) -> WeightUnit:
+        """The unit with the weights `rows`, by output channel, but for zeros that stay."""
+        value = weight_of(self.layers[0].layer, rows).astype(np.float32)
+        if self.keeps_zeros:
+            value = np.where(self.value == 0, np.float32(0), value)
+        return attrs.evolve(self, value=value)
+
+    def rounded_for(self, covariance: Float64Array) -> Float32Array:
+        """The weight on its grid by GPTQ, for inputs with `covariance`, ``[B, K, K]``."""
+        return self.on_grid(gptq(self.task(), covariance))
 
     def on_grid(self, values: Float64Array) -> Float32Array:
         """The weight whose `task` was rounded to `values`."""

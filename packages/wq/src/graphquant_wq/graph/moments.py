@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import attrs
 import numpy as np
 import numpy.typing as npt
@@ -15,60 +18,84 @@ Float64Array = npt.NDArray[np.float64]
 
 
 @attrs.frozen(eq=False)
-class Moments:
-    """Mean and spread of a layer's inputs or results.
+class Inputs:
+    """What the weights of a layer are multiplied by, in the float graph and in the quantised one.
 
     Attributes:
-        count: Number of rows that they were taken from.
-        mean: float64 ``[B, K]`` of inputs, ``[C]`` of results.
-        spread: Covariance of inputs, float64 ``[B, K, K]``; variance of results, ``[C]``.
+        count: Number of rows that this was taken from.
+        covariance: Of the quantised graph's rows x, float64 ``[B, K, K]``.
+        crossed: Covariance of the float graph's rows with these, float64 ``[B, K, K]``.
     """
 
     count: int
-    mean: Float64Array
-    spread: Float64Array
+    covariance: Float64Array
+    crossed: Float64Array
+
+    @classmethod
+    def joined(cls, parts: Sequence[Inputs]) -> Inputs:
+        """The mean of several, by the number of their rows."""
+        count = sum(part.count for part in parts)
+        return cls(
+            count,
+            np.sum([part.covariance * (part.count / count) for part in parts], axis=0),
+            np.sum([part.crossed * (part.count / count) for part in parts], axis=0),
+        )
 
 
 @attrs.frozen(eq=False)
 class InputMoments:
-    """Ops that sum the first and second moments of `rows` about a centre that is fed."""
+    """Ops that sum the first and second moments of rows about centres that are fed."""
 
     count: tf.Tensor
-    total: tf.Tensor
+    totals: tuple[tf.Tensor, tf.Tensor]
     products: tf.Tensor
-    mean: tf.Tensor
-    centre: tf.Tensor
+    crossed: tf.Tensor
+    means: tf.Tensor
+    centres: tf.Tensor
 
     @classmethod
-    def of(cls, rows: tf.Tensor) -> InputMoments:
-        """Those of ``[positions, B, K]``; ops are added to the graph."""
-        blocks, size = rows.shape[1:]
-        centre = v1.placeholder(tf.float32, [blocks, size])
-        apart = tf.transpose(rows - centre, [1, 0, 2])
+    def of(cls, rows: tf.Tensor, original: tf.Tensor) -> InputMoments:
+        """Those of the quantised graph's and the float graph's ``[positions, B, K]``."""
+        both = (rows, original)
+        centres = v1.placeholder(tf.float32, [2, *rows.shape[1:]])
+        apart, before = (tf.transpose(x - centres[i], [1, 0, 2]) for i, x in enumerate(both))
         return cls(
             tf.shape(rows)[0],
-            tf.reduce_sum(apart, 1),
+            (tf.reduce_sum(apart, 1), tf.reduce_sum(before, 1)),
             tf.matmul(apart, apart, transpose_a=True),
-            tf.reduce_mean(rows, 0),
-            centre,
+            tf.matmul(before, apart, transpose_a=True),
+            tf.stack([tf.reduce_mean(x, 0) for x in both]),
+            centres,
         )
 
-    def measured(self, runs: SampleRuns) -> Moments:
+    def measured(self, runs: SampleRuns) -> Inputs:
         """The moments on the samples of `runs`.
 
-        The mean of the first batch is subtracted first, so that float32 is enough for a sum of
-        squares, whatever the mean.
+        The means of the first batch are subtracted first, so that float32 is enough for a sum of
+        squares, whatever the means.
         """
-        centre = runs.run_first(self.mean)
-        count, total, products = 0, np.zeros(()), np.zeros(())
-        wanted = (self.count, self.total, self.products)
-        for rows, added, squares in runs.run(wanted, {self.centre: centre}):
-            count += int(rows)
-            total = total + added.astype(np.float64)
-            products = products + squares.astype(np.float64)
-        apart = total / count
-        covariance = products / count - apart[:, :, None] * apart[:, None, :]
-        return Moments(count, centre + apart, covariance)
+        centres = runs.run_first(self.means)
+        wanted = (self.count, self.totals, self.products, self.crossed)
+        sums: list[Any] = [0, 0.0, 0.0, 0.0, 0.0]
+        for count, totals, products, crossed in runs.run(wanted, {self.centres: centres}):
+            added = (int(count), *(x.astype(np.float64) for x in (*totals, products, crossed)))
+            sums = [total + more for total, more in zip(sums, added, strict=True)]
+        count, *rest = sums
+        mean, before, products, crossed = (total / count for total in rest)
+        return Inputs(
+            count,
+            products - mean[:, :, None] * mean[:, None, :],
+            crossed - before[:, :, None] * mean[:, None, :],
+        )
+
+
+@attrs.frozen(eq=False)
+class Moments:
+    """Mean and variance of each channel of a layer's results, float64 ``[C]``."""
+
+    count: int
+    mean: Float64Array
+    variance: Float64Array
 
 
 @attrs.frozen(eq=False)
@@ -103,5 +130,6 @@ def joined_moments(parts: list[tuple[int, npt.ArrayLike, npt.ArrayLike]]) -> Mom
     variances = np.array([variance for _, _, variance in parts], np.float64)
     total = counts.sum()
     mean = (counts * means).sum(axis=0) / total
-    spread = (counts * (variances + np.square(means - mean))).sum(axis=0) / total
-    return Moments(int(total), mean, spread)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity: the caller says whose it is
+        variance = (counts * (variances + np.square(means - mean))).sum(axis=0) / total
+    return Moments(int(total), mean, variance)
