@@ -67,9 +67,10 @@ class QuantizedModel(Keeping):
         Args:
             logger: Logger of the target.
             target: What runs the model.
-            others: Layers of the record that it computes in float all the same.
+            others: Layers of the record that it computes in float all the same; they come first,
+                as nobody asked for that.
         """
-        floats = (*self.floats, *others)
+        floats = (*others, *self.floats)
         warn_of_float_layers(logger, floats, len(self.layers) + len(self.floats), target)
 
     def float_editor(self) -> GraphDefEditor:

@@ -76,12 +76,13 @@ def plan_layers(
 
 
 def float_layers(planned: Iterable[PlannedLayer]) -> list[Skip]:
-    """Those of `planned` that MNN computes with floats, with the reasons."""
-    return [
+    """Those of `planned` that MNN computes with floats; first those that a range would help."""
+    floats = [
         Skip(layer.simulated.name, layer.simulated.op_type, layer.reason or layer.execution)
         for layer in planned
         if layer.execution != INT8
     ]
+    return sorted(floats, key=lambda skip: skip.reason != UNCALIBRATED)
 
 
 def with_output(planned: PlannedLayer, results: Mapping[str, PlannedResult]) -> PlannedLayer:
