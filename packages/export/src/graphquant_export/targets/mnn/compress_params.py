@@ -15,20 +15,15 @@ from google.protobuf.message import DecodeError
 
 from graphquant_core.exceptions import BitsError, ModelFileError
 from graphquant_core.files import check_writable, read_bytes, write_whole
+from graphquant_core.weight_record import check_bits
 from graphquant_export.targets.mnn.compress_schema import messages
 from graphquant_export.targets.mnn.wire import join_fields, split_fields
 
-MIN_BITS, MAX_BITS = 2, 8
 VERSION = "0.0.0"
 MAX_BYTES = 64 * 2**20
 """A file has about 100 bytes a layer."""
 
 _ALGO_FIELD, _IDENTITY_FIELD, _QUANTIZE = 2, 3, 0
-
-
-def _check_bits(_: Any, __: Any, bits: Any) -> None:
-    if not isinstance(bits, int) or isinstance(bits, bool) or not MIN_BITS <= bits <= MAX_BITS:
-        raise BitsError(f"bits ({bits!r}) must be an integer from {MIN_BITS} to {MAX_BITS}")
 
 
 @attrs.frozen
@@ -46,7 +41,7 @@ class LayerParams:
     """
 
     op_name: str
-    bits: int = attrs.field(validator=_check_bits)
+    bits: int = attrs.field(validator=check_bits)
     asymmetric: bool
     block_size: int = 0
 

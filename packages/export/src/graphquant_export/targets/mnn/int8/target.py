@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 import numpy.typing as npt
 
-from graphquant_core.record import Record
+from graphquant_core.weight_record import Factors
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
 from graphquant_export.targets.mnn.int8.depthwise_biases import with_depthwise_biases
@@ -33,7 +33,7 @@ class MnnTarget:
 
 def mnn_target(
     simulated: SimulatedGraph,
-    record: Record,
+    record: Factors,
     calibration: Mapping[str, npt.ArrayLike] | None = None,
 ) -> MnnTarget:
     """What MNN computes of `simulated`.
