@@ -13,6 +13,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import BitsError, NoLayersError, NonFiniteError, UnknownNameError
 from graphquant_export.targets.mnn import mnn_quantize
 from graphquant_export.targets.mnn.export import export_mnn
+from graphquant_export.targets.mnn.weight_params import weight_record
 from graphquant_wq import quantize_frozen_weights
 from graphquant_wq.frozen_weights import QuantizedWeights
 
@@ -128,7 +129,8 @@ def test_wrong_arguments_are_refused() -> None:
 def test_mnn_converts_it_with_the_same_codes(tmp_path: Path, asymmetric: bool) -> None:
     """MNN's own converter stores the weights of the graph: the export compares every one."""
     found = _quantize(bits=4, asymmetric=asymmetric, uniform=True)
-    artifact = export_mnn(found.graph_def, found.outputs, found.params, tmp_path / "model")
+    record = weight_record(found.graph_def, found.outputs, found.params)
+    artifact = export_mnn(found.graph_def, found.outputs, record, tmp_path / "model")
     assert [(layer.name, layer.bits, layer.mismatches) for layer in artifact.layers] == [
         ("conv", 4, 0),
         ("narrow", 4, 0),

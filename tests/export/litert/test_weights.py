@@ -10,10 +10,10 @@ import tensorflow as tf
 from graphquant_core.exceptions import RangeError, RecordError, UnsupportedLayerError
 from graphquant_core.graph import GraphView
 from graphquant_core.layer import Layer
+from graphquant_core.weight_record import WeightGrid, WeightRecord
 from graphquant_export.targets.litert import LiteRtRuntime, export_litert
-from graphquant_export.targets.mnn import LayerParams, mnn_grouping, mnn_quantize
+from graphquant_export.targets.mnn import mnn_grouping, mnn_quantize
 from graphquant_export.targets.mnn.layers import plan_for_mnn
-from graphquant_export.targets.mnn.op_names import mnn_op_names
 
 litert = pytest.importorskip(
     "ai_edge_litert.interpreter", reason='needs pip install "graphquant-export[litert]"'
@@ -63,20 +63,18 @@ def network(weights):
 
 
 def on_grid(bits, asymmetric=False, block_size=0):
-    """(graph with its weights on the grids of `bits` bits, its LayerParams, codes by layer)."""
+    """(graph with its weights on the grids of `bits` bits, its WeightRecord, codes by layer)."""
     rng = np.random.default_rng(0)
     weights = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in SHAPES.items()}
     graph = network(weights)
-    view, params, codes = GraphView(graph), [], {}
+    view, grids, codes = GraphView(graph), {}, {}
     for layer in plan_for_mnn(graph, view=view).layers:
         grouping = mnn_grouping(layer, block_size)
         quantized = mnn_quantize(grouping.rows(weights[layer.name]), bits, asymmetric)
         weights[layer.name] = grouping.weight(quantized.values())
         codes[layer.name] = grouping.weight(quantized.codes.astype(np.float32))
-        params += [
-            LayerParams(name, bits, asymmetric, block_size) for name in mnn_op_names(view, layer)
-        ]
-    return network(weights), params, codes
+        grids[layer.name] = WeightGrid(bits, asymmetric, block_size)
+    return network(weights), WeightRecord(grids), codes
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,7 @@ def test_a_batch_norm_across_groups_is_named(tmp_path, caplog):
         y = tf.nn.conv2d_transpose(x, on_its_grid, [1, 8, 8, 4], 2, name="normed")
         y = v1.nn.fused_batch_norm(y, gamma, ones, ones, ones, is_training=False)[0]
         tf.identity(y, name="y")
-    params = [LayerParams("normed", 8, False)]
+    params = WeightRecord({"normed": WeightGrid(8)})
     artifact = export_litert(graph.as_graph_def(), ["y"], params, tmp_path / "m")
     (warning,) = [record for record in caplog.records if "litert" in record.name]
     assert '"normed" (Conv2DBackpropInput)' in warning.getMessage()
@@ -148,15 +146,17 @@ def test_what_litert_cannot_hold_is_refused(tmp_path):
     """Weights off their grid, unknown layers, and records of something else."""
     graph, params, _ = on_grid(4)
     model, path = graph.as_graph_def(), tmp_path / "m"
-    other = [attrs.evolve(entry, asymmetric=True) for entry in params]
+    other = WeightRecord(
+        {name: attrs.evolve(grid, asymmetric=True) for name, grid in params.items()}
+    )
     with pytest.raises(RangeError, match='layer "conv"'):
-        export_litert(model, ["prob"], other, path)
-    finer = [attrs.evolve(entry, bits=3) for entry in params]
+        export_litert(model, ["prob"], WeightRecord(other), path)
+    finer = WeightRecord({name: attrs.evolve(grid, bits=3) for name, grid in params.items()})
     with pytest.raises(RangeError, match=r'layer "conv": .* 3 bits'):
         export_litert(model, ["prob"], finer, path)
     with pytest.raises(UnsupportedLayerError, match=r'"cnov".*did you mean "conv"'):
-        export_litert(model, ["prob"], [LayerParams("cnov", 4, False)], path)
-    for record in ([], ["conv"], 8):
+        export_litert(model, ["prob"], WeightRecord({"cnov": WeightGrid(4)}), path)
+    for record in (WeightRecord({}), ["conv"], 8):
         with pytest.raises(RecordError, match="WeightQuantizer"):
             export_litert(model, ["prob"], record, path)
     assert list(tmp_path.iterdir()) == []

@@ -123,7 +123,7 @@ def test_a_record_without_layer_params_is_refused(
     exporter: Exporter, on_grid: Any, tmp_path: Path, record: list[Any]
 ) -> None:
     """Before anything is converted."""
-    with pytest.raises(RecordError, match=r"WeightQuantizer.compress_params\(\)"):
+    with pytest.raises(RecordError, match=r"WeightQuantizer"):
         exporter.export(on_grid, ["prob"], record, tmp_path / "small")
 
 

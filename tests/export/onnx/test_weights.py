@@ -10,7 +10,9 @@ from onnx import numpy_helper
 
 from graphquant_core.exceptions import RangeError, RecordError, UnsupportedLayerError
 from graphquant_core.registry import load_registry
+from graphquant_core.weight_record import WeightGrid, WeightRecord
 from graphquant_export.targets.mnn import LayerParams
+from graphquant_export.targets.mnn.weight_params import weight_record
 from graphquant_export.targets.onnx.runtime import OnnxRuntime
 from graphquant_export.targets.onnx.weights import export_onnx_weights
 from graphquant_wq.frozen_weights import quantize_frozen_weights
@@ -71,7 +73,8 @@ def test_the_file_holds_the_frozen_weights_as_codes(residual, tmp_path, run, bit
         network.graph_def, network.outputs, bits, asymmetric=asymmetric, uniform=True
     )
     model = quantized.graph_def
-    artifact = export_onnx_weights(model, network.outputs, quantized.params, tmp_path / "m")
+    record = weight_record(model, network.outputs, quantized.params)
+    artifact = export_onnx_weights(model, network.outputs, record, tmp_path / "m")
     assert artifact.opset == (21 if bits <= 4 else 17)
     for layer in LAYERS:
         codes, value, data_type, scale = read_weight(artifact.model_path, layer)
@@ -128,9 +131,8 @@ def test_blocks_of_input_channels_have_their_own_scales(tmp_path, run, asymmetri
     )
     (params,) = quantized.params
     assert params.block_size == 16
-    artifact = export_onnx_weights(
-        quantized.graph_def, ["y"], quantized.params, tmp_path / "m", opset=opset
-    )
+    record = weight_record(quantized.graph_def, ["y"], quantized.params)
+    artifact = export_onnx_weights(quantized.graph_def, ["y"], record, tmp_path / "m", opset=opset)
     _, value, _, scale = read_weight(artifact.model_path, "dense")
     assert len(np.unique(scale)) == 20
     frozen = constant_weight(quantized.graph_def, "dense")
@@ -155,7 +157,8 @@ def test_a_transposed_convolution_has_groups_that_cross_its_channels(tmp_path, r
         y = tf.nn.conv2d_transpose(fed, weight, [1, 6, 6, 6], 2, name="up")
         tf.identity(y, name="y")
     quantized = quantize_frozen_weights(graph.as_graph_def(), ["y"], 4, asymmetric=asymmetric)
-    artifact = export_onnx_weights(quantized.graph_def, ["y"], quantized.params, tmp_path / "m")
+    record = weight_record(quantized.graph_def, ["y"], quantized.params)
+    artifact = export_onnx_weights(quantized.graph_def, ["y"], record, tmp_path / "m")
     _, value, data_type, scale = read_weight(artifact.model_path, "up")
     assert (scale.shape, data_type) == ((6, 1), onnx.TensorProto.INT4)
     frozen = constant_weight(quantized.graph_def, "up").transpose(3, 2, 0, 1)
@@ -171,9 +174,8 @@ def test_a_weight_that_a_batch_norm_takes_off_its_grid_stays_float(residual, tmp
     """A transposed convolution before a batch norm is named in a warning, and float in the file."""
     network = residual()
     quantized = quantize_frozen_weights(network.graph_def, network.outputs, 8)
-    artifact = export_onnx_weights(
-        quantized.graph_def, network.outputs, quantized.params, tmp_path / "m"
-    )
+    record = weight_record(quantized.graph_def, network.outputs, quantized.params)
+    artifact = export_onnx_weights(quantized.graph_def, network.outputs, record, tmp_path / "m")
     assert 'of 7 layers stays float in ONNX: "up/deconv" (Conv2DBackpropInput): ' in caplog.text
     rows = {row.layer: row for row in OnnxRuntime(artifact).executions()}
     found = rows["up/deconv"]
@@ -183,7 +185,7 @@ def test_a_weight_that_a_batch_norm_takes_off_its_grid_stays_float(residual, tmp
 def test_a_zero_that_is_a_code_becomes_the_zero_point(tmp_path):
     """Where 0.0 is on every group's grid there is no Add: the zero point is that code."""
     weight = np.array([[-3, 4], [12, -8], [0, 7], [5, 0]], np.float32) / 10
-    params = [LayerParams("dense__matmul_converted", 4, True)]
+    params = WeightRecord({"dense": WeightGrid(4, True)})
     artifact = export_onnx_weights(dense_model(weight), ["y"], params, tmp_path / "m")
     model = onnx.load_model(artifact.model_path)
     assert "Add" not in {node.op_type for node in model.graph.node}
@@ -196,7 +198,7 @@ def test_a_zero_that_is_a_code_becomes_the_zero_point(tmp_path):
 def test_an_earlier_opset_stores_4_bits_as_int8(tmp_path):
     """Before opset 21 there is no int4: the same codes are int8 there."""
     weight = np.arange(-7, 8, dtype=np.float32).reshape(15, 1)
-    params = [LayerParams("dense__matmul_converted", 4, False)]
+    params = WeightRecord({"dense": WeightGrid(4)})
     model = dense_model(weight)
     for opset, data_type in ((17, onnx.TensorProto.INT8), (21, onnx.TensorProto.INT4)):
         artifact = export_onnx_weights(model, ["y"], params, tmp_path / "m", opset=opset)

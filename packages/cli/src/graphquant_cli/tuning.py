@@ -51,6 +51,7 @@ def write_tuned(
 ) -> tuple[Artifact, tuple[Path, ...]]:
     """(the target's files, and those that `verify` takes, with what was found out)."""
     from graphquant_core.files import write_whole
+    from graphquant_core.record import Record
     from graphquant_export import export, write_record
 
     artifact = export(model, found.factors, target, save_path, **keywords)
@@ -59,7 +60,8 @@ def write_tuned(
     else:
         graph, record = Path(f"{save_path}.pb"), Path(f"{save_path}{RECORD}")
         write_whole(graph, model.graph_def.SerializeToString(deterministic=True))
-        write_record(record, artifact.source.record)
+        completed = artifact.source.record
+        write_record(record, completed if isinstance(completed, Record) else found.factors)
         sources = (graph, record)
     summary = Path(f"{save_path}{SUMMARY}")
     write_whole(summary, json.dumps(found.summary(), indent=2) + "\n")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from graphquant_core.export_options import ExportOption
     from graphquant_core.runtime import Runtime
     from graphquant_core.target_rules import TargetRules
+    from graphquant_core.weight_record import Factors
 
 
 @attrs.frozen(eq=False)
@@ -27,12 +28,12 @@ class ExportSource(Keeping):
     Attributes:
         model: The frozen graph that was given.
         outputs: Names of the ops that are its outputs.
-        record: The factors that were given.
+        record: The factors that were given, or the grids of weights alone.
     """
 
     model: tf.compat.v1.GraphDef = attrs.field(repr=False)
     outputs: tuple[str, ...]
-    record: Any = attrs.field(repr=False)
+    record: Factors = attrs.field(repr=False)
 
 
 class Artifact(Protocol):
@@ -67,7 +68,7 @@ class Exporter(Protocol):
         self,
         model: tf.compat.v1.GraphDef,
         outputs: Sequence[str],
-        record: Any,
+        record: Factors,
         save_path: str | os.PathLike[str],
         *,
         calibration: Mapping[str, npt.ArrayLike] | None = None,
@@ -77,7 +78,9 @@ class Exporter(Protocol):
         Args:
             model: Frozen graph, with the fake quantisers that it was trained with, or float.
             outputs: Names of the ops that are the model's outputs.
-            record: Factors of each layer: a ``graphquant_core.record.Record``.
+            record: Factors of each layer, a ``graphquant_core.record.Record``; or how the weights
+                alone are quantised, a ``graphquant_core.weight_record.WeightRecord``. A target
+                refuses what it has no models of.
             save_path: Start of the names of the files.
             calibration: Samples for each placeholder, by its name. The record covers what goes
                 into the layers; a target that also needs the range of what comes out of one

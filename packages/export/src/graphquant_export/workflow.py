@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from graphquant_core.calibration import RangeEstimator
     from graphquant_core.exporter import Artifact
     from graphquant_core.record import Record
+    from graphquant_core.weight_record import Factors
     from graphquant_export.inputs import LoadedModel
+    from graphquant_export.targets.mnn import LayerParams
 
 Samples = Mapping[str, "npt.ArrayLike"]
 
@@ -61,7 +63,7 @@ def quantize(
 
 def export(
     model: LoadedModel,
-    factors: Any,
+    factors: Factors | Iterable[LayerParams],
     target: str,
     save_path: str | os.PathLike[str],
     *,
@@ -95,7 +97,10 @@ def export(
 
 
 def open_artifact(
-    model: LoadedModel, factors: Any, target: str, save_path: str | os.PathLike[str]
+    model: LoadedModel,
+    factors: Factors | Iterable[LayerParams],
+    target: str,
+    save_path: str | os.PathLike[str],
 ) -> Artifact:
     """What `export` wrote for the same arguments.
 

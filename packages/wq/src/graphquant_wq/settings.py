@@ -15,7 +15,7 @@ from graphquant_core.layer import Layer
 from graphquant_core.listing import brief_repr, choices
 from graphquant_core.plan import Plan
 from graphquant_core.suggestions import closest
-from graphquant_export.targets.mnn.grouping import SMALLEST_BLOCK
+from graphquant_export.quantized.weight_groups import SMALLEST_BLOCK
 from graphquant_wq.strategies.limits import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS
 
 STARTS = ("auto", "mse", "keep")

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphquant_core.weak_channels import weak_channels
+from graphquant_export.quantized.weight_codes import SMALLEST_SCALE
 from graphquant_export.targets.mnn import mnn_quantize
-from graphquant_export.targets.mnn.codes import SMALLEST_SCALE
 from graphquant_wq.settings import LayerSettings
 
 logger = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from graphquant_core.graph import GraphView
 from graphquant_core.graph.guards import check_extensible
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry, load_registry
+from graphquant_core.weight_record import WeightGrid, WeightRecord
 from graphquant_export.targets.mnn import ConverterCommand, LayerParams, save_compress_params
 from graphquant_wq.graph.dampening import dampening_loss
 from graphquant_wq.graph.group_steps import StepVariables, step_of_each, step_variables
@@ -203,6 +204,19 @@ class WeightQuantizer:
                 for op_name in weight.mnn_names
             ]
         return tuple(params)
+
+    def weight_record(self) -> WeightRecord:
+        """How the weight of each layer is quantised, by its name in TensorFlow; for exporters.
+
+        Raises:
+            GraphStateError: `init` was not called.
+        """
+        zeros = self._check_initialized()
+        grids = {}
+        for name, weight in self._record.weights.items():
+            settings = weight.settings_with_zero() if name in zeros else weight.settings
+            grids[name] = WeightGrid(settings.bits, settings.asymmetric, settings.block_size)
+        return WeightRecord(grids)
 
     def save_compress_params(
         self, filename: str | os.PathLike[str], append: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from graphquant_cli.exporting import (
     RECORD,
@@ -28,6 +28,9 @@ from graphquant_cli.options import (
     TargetOption,
 )
 from graphquant_core.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from graphquant_core.record import Record
 
 EPILOG = examples(
     "export frozen.pb --record record.txt --target ascend --save-path out/model",
@@ -82,5 +85,5 @@ def export(
         return
     # With the ranges that the samples gave, so that `verify` knows them, too.
     path = Path(f"{save_path}{RECORD}")
-    write_record(path, completed)
+    write_record(path, cast("Record", completed))
     print_artifact(artifact, as_json, {"record": str(path)}, (path,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -36,6 +36,7 @@ from graphquant_core.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from graphquant_core.plan import Plan
+    from graphquant_core.record import Record
     from graphquant_export.inputs import LoadedModel
 
 EPILOG = examples(
@@ -164,7 +165,7 @@ def _quantize_all(
     with progress_bar("calibrating") as progress:
         record = find_record(model, samples, target, progress=progress, **options)
     artifact = export(model, record, target, save_path, samples=samples, **keywords)
-    write_record(record_path, artifact.source.record)
+    write_record(record_path, cast("Record", artifact.source.record))
     if not as_json:
         typer.echo(f"{len(record)} layers are quantised; wrote {record_path}")
     print_artifact(artifact, as_json, {"record": str(record_path), "layers": list(record)})

@@ -18,8 +18,8 @@ from graphquant_core.record import Record, validate_record
 logger = logging.getLogger(__name__)
 
 
-def check_record(record: object) -> None:
-    """Returns when `record` is one, and has a layer.
+def checked_record(record: object) -> Record:
+    """`record`, which is one and has a layer.
 
     Raises:
         RecordError: It is no Record.
@@ -32,6 +32,7 @@ def check_record(record: object) -> None:
         )
     if not record:
         raise EmptyRecordError("record () holds no layer: nothing would be quantised")
+    return record
 
 
 def match_record(view: GraphView, plan: Plan, record: Record) -> Record:

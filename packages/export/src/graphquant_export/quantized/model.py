@@ -28,11 +28,12 @@ from graphquant_core.graph.frozen.while_loops import ops_in_loops
 from graphquant_core.layer import Skip
 from graphquant_core.plan import Plan
 from graphquant_core.record import LayerFactors, Record
+from graphquant_core.weight_record import Factors
 from graphquant_export.quantized.find_layers import LayerPlace, check_not_exported, find_layers
 from graphquant_export.quantized.groups import Group, find_groups
 from graphquant_export.quantized.layer import QuantizedLayer
 from graphquant_export.quantized.layer_integers import layer_integers, needed_tensors
-from graphquant_export.quantized.match_record import check_record, match_record
+from graphquant_export.quantized.match_record import checked_record, match_record
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class QuantizedModel(Keeping):
 
 
 def quantized_model(
-    model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Record
+    model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Factors
 ) -> QuantizedModel:
     """`model` with the integers that `record` makes of its layers.
 
@@ -102,7 +103,7 @@ def quantized_model(
         NonFiniteError: A weight or a folded factor is NaN or infinite.
         ModelFileError: The model is not frozen, or was exported before.
     """
-    check_record(record)
+    record = checked_record(record)
     names = tuple(check_outputs(model, outputs))
     key = content_key(model, names, record)
     found = _in_use.get(key)

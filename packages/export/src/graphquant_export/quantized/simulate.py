@@ -12,6 +12,7 @@ import tensorflow as tf
 from graphquant_core.exporter import ExportSource
 from graphquant_core.record import Record
 from graphquant_core.value_grid import ValueGrid
+from graphquant_core.weight_record import Factors
 from graphquant_export.quantized.emit import EmittedLayer, emit
 from graphquant_export.quantized.exact_form import ExactForm
 from graphquant_export.quantized.float_form import FloatForm
@@ -104,7 +105,7 @@ class SimulatedGraph:
 
 
 def simulate(
-    model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Record
+    model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Factors
 ) -> SimulatedGraph:
     """The simulation of what `model` and `record` become on a target; nothing is written.
 

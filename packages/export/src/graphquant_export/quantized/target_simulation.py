@@ -12,7 +12,9 @@ from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.record import Record
 from graphquant_core.target_rules import TargetRules
 from graphquant_core.value_grid import ValueGrid
+from graphquant_core.weight_record import Factors
 from graphquant_export.quantized.complete_record import complete_record, extreme_values
+from graphquant_export.quantized.match_record import checked_record
 from graphquant_export.quantized.round_values import ValueQuantizer, round_values
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_planner import TargetPlanner
@@ -60,7 +62,7 @@ class TargetSimulation:
 
 def simulate_target(
     simulated: SimulatedGraph,
-    record: Record,
+    record: Factors,
     rules: TargetRules,
     calibration: Mapping[str, npt.ArrayLike] | None = None,
     float_layers: Collection[str] = (),
@@ -80,6 +82,7 @@ def simulate_target(
         RecordError: A value of the record is not in the model; names it.
         ConfigError, RangeError, NonFiniteError: as `observe_ranges`.
     """
+    record = checked_record(record)
     planner = TargetPlanner(simulated, rules, float_layers)
     planner.check_names(record)
     if calibration is not None:

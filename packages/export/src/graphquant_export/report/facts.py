@@ -19,10 +19,13 @@ from graphquant_core.plan import Plan
 from graphquant_core.record import Record
 from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.quantized.simulate import SimulatedGraph, SimulatedLayer, simulation_of
+from graphquant_export.quantized.weight_layers import (
+    checked_weights,
+    weight_layers,
+    weight_plan,
+)
 from graphquant_export.report.float_graph import FloatGraph, float_graph
 from graphquant_export.report.histogram import Counting, Histogram
-from graphquant_export.targets.mnn.layers import plan_for_mnn
-from graphquant_export.targets.mnn.quantized_layers import checked_params, quantized_layers
 from graphquant_export.verification.comparison import Comparing
 from graphquant_export.verification.truths import GraphRunner
 
@@ -99,7 +102,7 @@ def find_facts(
 ) -> ModelFacts:
     """What there is to say of the model that `source` holds, observed on `feeds`.
 
-    Raises: as `graphquant_export.quantized.simulate.simulate`, or `quantized_layers` where only
+    Raises: as `graphquant_export.quantized.simulate.simulate`, or `weight_layers` where only
         weights are quantised, and as `verify` for `feeds`.
     """
     frozen = GraphDefEditor(source.model).graph_def(source.outputs)
@@ -113,8 +116,8 @@ def find_facts(
         without = exact.graph_def
     else:
         view = GraphView(graph)
-        plan = plan_for_mnn(graph, view=view)
-        layers = _weights_alone(graph, quantized_layers(view, checked_params(source.record)))
+        plan = weight_plan(graph, view=view)
+        layers = _weights_alone(graph, weight_layers(view, checked_weights(source.record)))
     return ModelFacts(
         outputs=tuple(source.outputs),
         size=without.ByteSize(),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from graphquant_core.exporter import Artifact, ExportSource
     from graphquant_core.runtime import Runtime
     from graphquant_core.target_rules import TargetRules
+    from graphquant_core.weight_record import Factors
     from graphquant_export.quantized.exact_sums import IntegerOps
+    from graphquant_export.targets.mnn.compress_params import LayerParams
 
 
 class Entry(Protocol):
@@ -39,7 +41,7 @@ class Entry(Protocol):
         self,
         model: tf.compat.v1.GraphDef,
         outputs: Sequence[str],
-        record: Any,
+        record: Factors,
         save_path: str | os.PathLike[str],
         *,
         calibration: Mapping[str, npt.ArrayLike] | None = None,
@@ -64,11 +66,13 @@ class Target:
     Attributes:
         name: Its name, and that of its room.
         options: The keywords that its `export` takes besides.
+        weights_alone: Whether it has models with quantised weights alone.
         graphs_of_integers: Whether its files are TensorFlow graphs, with ops of its own.
     """
 
     name: str
     options: tuple[ExportOption, ...] = ()
+    weights_alone: bool = True
     graphs_of_integers: bool = False
 
     @property
@@ -96,7 +100,7 @@ class Target:
         self,
         model: tf.compat.v1.GraphDef,
         outputs: Sequence[str],
-        record: Any,
+        record: Factors | Iterable[LayerParams],
         save_path: str | os.PathLike[str],
         *,
         calibration: Mapping[str, npt.ArrayLike] | None = None,
@@ -104,12 +108,15 @@ class Target:
     ) -> Artifact:
         """Writes the files, as the function ``export`` of its ``entry`` says.
 
+        Instead of a WeightRecord it also takes LayerParams, which MNN's files hold.
+
         Raises:
             ConfigError: `options` has one that the target hasn't; lists those it has.
         """
         check_option_names(self.name, self.options, options)
+        factors = self._factors(model, outputs, record)
         return self._entry.export(
-            model, outputs, record, save_path, calibration=calibration, **options
+            model, outputs, factors, save_path, calibration=calibration, **options
         )
 
     def runtime(self, artifact: Artifact) -> Runtime:
@@ -118,14 +125,34 @@ class Target:
 
     def open(self, save_path: str | os.PathLike[str], source: ExportSource) -> Artifact:
         """The artifact that was exported to `save_path`."""
+        factors = self._factors(source.model, source.outputs, source.record)
+        if factors is not source.record:
+            source = attrs.evolve(source, record=factors)
         return self._entry.open(save_path, source)
+
+    def _factors(
+        self,
+        model: tf.compat.v1.GraphDef,
+        outputs: Sequence[str],
+        record: Factors | Iterable[LayerParams],
+    ) -> Factors:
+        """`record` by the names of TensorFlow."""
+        from graphquant_core.record import Record
+        from graphquant_core.weight_record import WeightRecord
+
+        if isinstance(record, Record | WeightRecord) or not self.weights_alone:
+            # What else it is, the target refuses.
+            return cast("Factors", record)
+        from graphquant_export.targets.mnn.weight_params import weight_record
+
+        return weight_record(model, outputs, record)
 
     @property
     def _entry(self) -> Entry:
         return cast("Entry", importlib.import_module(f"{__package__}.{self.name}.entry"))
 
 
-ASCEND = Target("ascend", graphs_of_integers=True)
+ASCEND = Target("ascend", weights_alone=False, graphs_of_integers=True)
 MNN = Target("mnn")
 ONNX = Target(
     "onnx",

@@ -17,7 +17,7 @@ from graphquant_core.layer import Layer, Skip
 from graphquant_core.plan import Plan
 from graphquant_core.quantizers import QuantizerRequest, WeightQuantizer
 from graphquant_core.registry import Registry
-from graphquant_export.targets.mnn.grouping import Grouping, mnn_grouping
+from graphquant_export.quantized.weight_groups import Grouping, mnn_grouping
 from graphquant_export.targets.mnn.op_names import mnn_op_names
 from graphquant_wq.graph.folded_factor import folded_factor
 from graphquant_wq.graph.records import QuantizedWeight

@@ -13,7 +13,7 @@ import tensorflow as tf
 from graphquant_core.channels import per_channel_shape
 from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
-from graphquant_export.targets.mnn.grouping import Grouping, mnn_grouping
+from graphquant_export.quantized.weight_groups import Grouping, mnn_grouping
 from graphquant_wq.settings import LayerSettings, Settings
 
 Float32Array = npt.NDArray[np.float32]

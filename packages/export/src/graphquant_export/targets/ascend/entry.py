@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.weight_record import Factors
 from graphquant_export.targets.ascend.artifact import AscendArtifact
 from graphquant_export.targets.ascend.export import export_ascend, open_ascend
 from graphquant_export.targets.ascend.functions import ASCEND_OPS
@@ -22,7 +22,7 @@ open = open_ascend  # noqa: A001 the contract's name
 def export(
     model: tf.compat.v1.GraphDef,
     outputs: Sequence[str],
-    record: Any,
+    record: Factors,
     save_path: str | os.PathLike[str],
     *,
     calibration: Mapping[str, npt.ArrayLike] | None = None,  # noqa: ARG001 not needed here

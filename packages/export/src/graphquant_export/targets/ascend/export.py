@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes, write_together
-from graphquant_core.record import Record
+from graphquant_core.weight_record import Factors
 from graphquant_export.quantized.model import QuantizedModel, quantized_model
 from graphquant_export.targets.ascend.artifact import (
     AscendArtifact,
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 def export_ascend(
     model: tf.compat.v1.GraphDef,
     outputs: Sequence[str],
-    record: Record,
+    record: Factors,
     save_path: str | os.PathLike[str],
 ) -> AscendArtifact:
     """Writes ``<save_path>_quantized.pb`` and ``<save_path>_deploy.pb``.

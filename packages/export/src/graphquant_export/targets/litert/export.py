@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy.typing as npt
 import tensorflow as tf
@@ -13,14 +13,14 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_together
 from graphquant_core.graph.frozen import check_outputs
 from graphquant_core.record import Record
+from graphquant_core.weight_record import Factors
 from graphquant_export.quantized.simulate import simulate, source_of
+from graphquant_export.quantized.weight_layers import checked_weights
 from graphquant_export.targets.litert.artifact import LiteRtArtifact
 from graphquant_export.targets.litert.integer_model import integer_model
 from graphquant_export.targets.litert.schema import model_bytes
 from graphquant_export.targets.litert.target import simulate_litert
 from graphquant_export.targets.litert.weight_only import weight_only_model
-from graphquant_export.targets.mnn import LayerParams
-from graphquant_export.targets.mnn.quantized_layers import checked_params
 from graphquant_export.targets.rules import LITERT
 from graphquant_export.targets.save_path import ENDINGS, writable_paths
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 def export_litert(
     model: tf.compat.v1.GraphDef,
     outputs: Sequence[str],
-    record: Record | Iterable[LayerParams],
+    record: Factors,
     save_path: str | os.PathLike[str],
     *,
     calibration: Mapping[str, npt.ArrayLike] | None = None,
@@ -42,10 +42,10 @@ def export_litert(
 
     Args:
         model: Frozen graph: the one that was trained, with its fake quantisers, or a float one.
-            With LayerParams, one whose weights lie on their grids.
+            With a WeightRecord, one whose weights lie on their grids.
         outputs: Names of the ops that are the model's outputs.
         record: Scales and offsets of the layers; or, when only weights are quantised, what
-            `WeightQuantizer.compress_params` returns: those layers compute in float, with weights
+            `WeightQuantizer.weight_record` returns: those layers compute in float, with weights
             that are stored as int8, or as int4 with 4 bits or less.
         save_path: Start of the name of the file.
         calibration: Samples for each placeholder, by its name. An int8 layer needs the grid of
@@ -60,19 +60,19 @@ def export_litert(
         As `graphquant_export.targets.ascend.export_ascend` and, for `calibration`, as
             `observe_ranges`.
         ModelFileError: TensorFlow's converter can't convert the model.
-        UnsupportedLayerError: A layer of LayerParams is not in the model.
+        UnsupportedLayerError: A layer of a WeightRecord is not in the model.
         RangeError: A weight of such a layer is not on its grid.
     """
     (path,) = writable_paths(save_path, *ENDINGS["litert"])
-    kept = record if isinstance(record, Record) else checked_params(record)
-    if isinstance(kept, Record):
-        simulated = simulate(model, outputs, kept)
-        target = simulate_litert(simulated, kept, calibration, integer_io=integer_io)
+    if isinstance(record, Record):
+        simulated = simulate(model, outputs, record)
+        target = simulate_litert(simulated, record, calibration, integer_io=integer_io)
         source, rules = source_of(simulated, model, target.record), target.rules
         tables = integer_model(simulated, target, integer_io)
     else:
-        source, rules = ExportSource(model, check_outputs(model, outputs), kept), LITERT
-        tables = weight_only_model(model, source.outputs, kept)
+        weights = checked_weights(record)
+        source, rules = ExportSource(model, check_outputs(model, outputs), weights), LITERT
+        tables = weight_only_model(model, source.outputs, weights)
     write_together([(path, model_bytes(tables))])
     logger.info("The model is saved in %s", path)
     return LiteRtArtifact(path, source, rules)

@@ -13,6 +13,11 @@ from graphquant_core.exceptions import RangeError
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.layer import Layer
+from graphquant_core.weight_record import WeightGrid, WeightRecord
+from graphquant_export.quantized.float_weights import warn_of_float_weights
+from graphquant_export.quantized.weight_codes import SMALLEST_SCALE, mnn_quantize
+from graphquant_export.quantized.weight_groups import mnn_grouping
+from graphquant_export.quantized.weight_layers import weight_layers, weight_plan
 from graphquant_export.targets.litert.conversion_graph import conversion_graph
 from graphquant_export.targets.litert.convert import convert
 from graphquant_export.targets.litert.emit import emit
@@ -22,9 +27,6 @@ from graphquant_export.targets.litert.integer_plan import IntegerPlan
 from graphquant_export.targets.litert.kinds import WEIGHT_PORTS
 from graphquant_export.targets.litert.stored_weight import INT4_BITS, StoredWeight
 from graphquant_export.targets.litert.weights import KINDS, layer_names
-from graphquant_export.targets.mnn import LayerParams, mnn_grouping, mnn_quantize
-from graphquant_export.targets.mnn.codes import SMALLEST_SCALE
-from graphquant_export.targets.mnn.quantized_layers import quantized_layers, warn_of_float_weights
 
 logger = logging.getLogger(__name__)
 
@@ -38,20 +40,20 @@ FROM_MNN = {
 
 
 def weight_only_model(
-    model: tf.compat.v1.GraphDef, outputs: Sequence[str], params: Sequence[LayerParams]
+    model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: WeightRecord
 ) -> Any:
-    """The ``ModelT`` of `model` with the weights of `params` as integers.
+    """The ``ModelT`` of `model` with the weights of `record` as integers.
 
-    Each group gets the grid that MNN derives from its weights: the one that they lie on, times
-    the factor of a batch norm that is folded into them.
+    Each group gets the grid that follows from its weights: the one that they lie on, times the
+    factor of a batch norm that is folded into them.
 
     Raises:
-        UnsupportedLayerError: A layer is not in the model, or its groups differ.
+        UnsupportedLayerError: A layer is not in the model.
         RangeError: A weight is not on its grid; names the layer.
     """
     pruned = GraphDefEditor(model).graph_def(outputs)
     view = GraphView(import_frozen(pruned))
-    wanted = quantized_layers(view, params)
+    wanted = weight_layers(view, record)
     nodes = [layer.name for layer in wanted]
     prepared = conversion_graph(pruned, outputs, nodes, [], [])
     graph = read_float_graph(convert(prepared), prepared)
@@ -64,7 +66,8 @@ def weight_only_model(
             folded.append(layer.name)
         else:
             weights[index] = stored
-    warn_of_float_weights(logger, view, wanted, "LiteRT", folded)
+    plan = weight_plan(view.graph, view=view)
+    warn_of_float_weights(logger, plan, record, "LiteRT", folded)
     plan = IntegerPlan({}, {})
     names = layer_names(graph, pruned)
     return emit(graph, Grids(graph, {}), plan, weights, names, outputs, False)
@@ -77,7 +80,7 @@ def _operator(graph: FloatGraph, layer: Layer) -> int | None:
     return None
 
 
-def _stored(graph: FloatGraph, index: int, layer: Layer, entry: LayerParams) -> StoredWeight | None:
+def _stored(graph: FloatGraph, index: int, layer: Layer, entry: WeightGrid) -> StoredWeight | None:
     """The weight as integers; ``None`` when a batch norm took it off its grid.
 
     Raises:

@@ -6,7 +6,8 @@ What looks into a graph stands in modules of its own, which import TensorFlow: `
 
 from __future__ import annotations
 
-from graphquant_export.targets.mnn.codes import MnnWeight, mnn_quantize
+from graphquant_export.quantized.weight_codes import MnnWeight, mnn_quantize
+from graphquant_export.quantized.weight_groups import Grouping, mnn_grouping
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.compress_params import (
     LayerParams,
@@ -14,7 +15,6 @@ from graphquant_export.targets.mnn.compress_params import (
     save_compress_params,
 )
 from graphquant_export.targets.mnn.converter import convert
-from graphquant_export.targets.mnn.grouping import Grouping, mnn_grouping
 from graphquant_export.targets.mnn.model_file import (
     MnnLayer,
     MnnModel,

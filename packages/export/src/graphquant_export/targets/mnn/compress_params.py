@@ -13,30 +13,17 @@ import attrs
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from graphquant_core.arguments import checked_bool, checked_integer
 from graphquant_core.exceptions import BitsError, ModelFileError
 from graphquant_core.files import check_writable, read_bytes, write_whole
+from graphquant_core.weight_record import checked_asymmetric, checked_bits, checked_block_size
 from graphquant_export.targets.mnn.compress_schema import messages
 from graphquant_export.targets.mnn.wire import join_fields, split_fields
 
-MIN_BITS, MAX_BITS = 2, 8
 VERSION = "0.0.0"
 MAX_BYTES = 64 * 2**20
 """A file has about 100 bytes a layer."""
 
 _ALGO_FIELD, _IDENTITY_FIELD, _QUANTIZE = 2, 3, 0
-
-
-def _bits(value: object) -> int:
-    return checked_integer("bits", value, MIN_BITS, MAX_BITS, BitsError)
-
-
-def _asymmetric(value: object) -> bool:
-    return checked_bool("asymmetric", value)
-
-
-def _block_size(value: object) -> int:
-    return checked_integer("block_size", value, 0)
 
 
 @attrs.frozen
@@ -55,9 +42,9 @@ class LayerParams:
     """
 
     op_name: str
-    bits: int = attrs.field(converter=_bits)
-    asymmetric: bool = attrs.field(converter=_asymmetric)
-    block_size: int = attrs.field(default=0, converter=_block_size)
+    bits: int = attrs.field(converter=checked_bits)
+    asymmetric: bool = attrs.field(converter=checked_asymmetric)
+    block_size: int = attrs.field(default=0, converter=checked_block_size)
 
 
 def save_compress_params(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
 from graphquant_core.record import Record
+from graphquant_core.weight_record import Factors
 from graphquant_export.layout import is_nchw
 from graphquant_export.targets.mnn.export import MnnArtifact, export_mnn, open_mnn
 from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
@@ -24,12 +24,12 @@ from graphquant_export.targets.mnn.mnn_runtime import MnnRuntime
 def export(
     model: tf.compat.v1.GraphDef,
     outputs: Sequence[str],
-    record: Any,
+    record: Factors,
     save_path: str | os.PathLike[str],
     *,
     calibration: Mapping[str, npt.ArrayLike] | None = None,
 ) -> MnnArtifact | MnnInt8Artifact:
-    """As `export_mnn_int8`, or as `export_mnn` where `record` holds LayerParams."""
+    """As `export_mnn_int8`, or as `export_mnn` where `record` holds grids of weights alone."""
     if isinstance(record, Record):
         return export_mnn_int8(model, outputs, record, save_path, calibration)
     return export_mnn(model, outputs, record, save_path)
@@ -38,7 +38,7 @@ def export(
 def open(  # noqa: A001 the contract's name
     save_path: str | os.PathLike[str], source: ExportSource
 ) -> MnnArtifact | MnnInt8Artifact:
-    """As `open_mnn_int8`, or as `open_mnn` where the source's record holds LayerParams."""
+    """As `open_mnn_int8`, or as `open_mnn` where the source holds grids of weights alone."""
     if isinstance(source.record, Record):
         return open_mnn_int8(save_path, source)
     return open_mnn(save_path, source)

@@ -17,23 +17,18 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes, write_together
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, check_outputs, import_frozen
+from graphquant_core.weight_record import WeightRecord
+from graphquant_export.quantized.float_weights import warn_of_float_weights
+from graphquant_export.quantized.weight_layers import checked_weights
 from graphquant_export.targets.mnn.command import ConverterCommand
-from graphquant_export.targets.mnn.compress_params import (
-    LayerParams,
-    identity_of,
-    save_compress_params,
-)
+from graphquant_export.targets.mnn.compress_params import identity_of, save_compress_params
 from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.known_ops import with_known_ops
-from graphquant_export.targets.mnn.layers import check_convertible
+from graphquant_export.targets.mnn.layers import check_convertible, plan_for_mnn
 from graphquant_export.targets.mnn.model_file import read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept
-from graphquant_export.targets.mnn.quantized_layers import (
-    checked_params,
-    quantized_layers,
-    warn_of_float_weights,
-)
 from graphquant_export.targets.mnn.verify import LayerComparison, compare_weights
+from graphquant_export.targets.mnn.weight_params import layer_params
 from graphquant_export.targets.save_path import ENDINGS, paths_of, writable_paths
 
 logger = logging.getLogger(__name__)
@@ -69,7 +64,7 @@ class MnnArtifact:
 def export_mnn(
     model: tf.compat.v1.GraphDef,
     outputs: Sequence[str],
-    params: Iterable[LayerParams],
+    record: WeightRecord,
     save_path: str | os.PathLike[str],
 ) -> MnnArtifact:
     """Writes ``<save_path>.mnn``, ``<save_path>.pb`` and ``<save_path>.json``.
@@ -79,28 +74,29 @@ def export_mnn(
     bytes.
 
     Args:
-        model: Frozen graph, with its weights on the grids that `params` say.
+        model: Frozen graph, with its weights on the grids that `record` says.
         outputs: Names of the ops that are the model's outputs.
-        params: How each layer is quantised, as `WeightQuantizer.compress_params` returns it.
+        record: How each layer is quantised, as `WeightQuantizer.weight_record` returns it.
         save_path: Start of the names of the files.
 
     Raises:
         OutputNotFoundError: An output is not in the model.
-        RecordError: `params` holds something else than LayerParams, or nothing.
-        UnsupportedLayerError: A layer of `params` stayed float in MNN, or is not in the model, or
+        RecordError: `record` is something else, or holds nothing.
+        UnsupportedLayerError: A layer of `record` stayed float in MNN, or is not in the model, or
             MNN merges an output with another op, or its converter takes a layer for another.
         RangeError: A stored weight is another than the frozen one; names the layer.
         MissingDependencyError: The wheel ``MNN`` is not installed.
         ModelFileError: The converter failed.
         FileWriteError: The files can't be written. After any error older files are as they were.
     """
-    layers = checked_params(params)
+    checked_weights(record)
     names = check_outputs(model, outputs)
     finals = writable_paths(save_path, *ENDINGS["mnn"])
     frozen = with_known_ops(GraphDefEditor(model).graph_def(names), names)
     graph = import_frozen(frozen)
     # A layer that stays float would be converted just as wrongly as one that doesn't.
     check_convertible(graph)
+    layers = layer_params(GraphView(graph), record)
     with tempfile.TemporaryDirectory() as folder:
         written = [Path(folder) / path.name for path in finals]
         content = frozen.SerializeToString(deterministic=True)
@@ -115,11 +111,10 @@ def export_mnn(
         write_together(
             [(final, path.read_bytes()) for final, path in zip(finals, written, strict=True)]
         )
-    view = GraphView(graph)
-    warn_of_float_weights(logger, view, quantized_layers(view, layers), "MNN")
+    warn_of_float_weights(logger, plan_for_mnn(graph), record, "MNN")
     logger.info("The model is saved in %s", finals[0])
     mnn, pb, json = finals
-    source = ExportSource(model, tuple(names), layers)
+    source = ExportSource(model, tuple(names), record)
     return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json), source)
 
 
@@ -138,8 +133,9 @@ def open_mnn(save_path: str | os.PathLike[str], source: ExportSource) -> MnnArti
     mnn, pb, json = paths_of(save_path, *ENDINGS["mnn"])
     for path in (mnn, pb, json):
         read_bytes(path, "save_path")
-    layers = checked_params(source.record)
     frozen = with_known_ops(GraphDefEditor(source.model).graph_def(source.outputs), source.outputs)
+    view = GraphView(import_frozen(frozen))
+    layers = layer_params(view, checked_weights(source.record))
     compared = compare_weights(frozen, mnn, layers)
     _check_stored(compared)
     return MnnArtifact(mnn, pb, json, compared, ConverterCommand(pb, mnn, json), source)

@@ -10,11 +10,12 @@ import tensorflow as tf
 from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.control_flow import control_flow_context
-from graphquant_core.handler import LayerHandler, full_shape, text_attribute
+from graphquant_core.handler import LayerHandler, text_attribute
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.listing import choices
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry, load_registry
+from graphquant_export.quantized.weight_layers import weight_handlers
 
 QUANTIZED_TYPES = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul")
 
@@ -33,7 +34,7 @@ def plan_for_mnn(
         PluginError: A handler raised, or its description doesn't fit the op.
     """
     known = registry or load_registry()
-    described: dict[str, LayerHandler] = {**known.handlers, "MatMul": _MatMulHandler()}
+    described = weight_handlers(known)
     handlers = {op_type: _MnnHandler(handler) for op_type, handler in described.items()}
     plan = plan_graph(graph, attrs.evolve(known, handlers=MappingProxyType(handlers)), view)
     return Plan(tuple(row for row in plan.rows if isinstance(row, Skip) or row.weight_source))
@@ -78,40 +79,16 @@ class _MnnHandler:
         return Skip(op.name, op.type, reason) if reason else attrs.evolve(described, advice=())
 
 
-class _MatMulHandler:
-    """MatMul with its weight on the right, transposed or not."""
-
-    name = "MatMul"
-    op_types = frozenset({"MatMul"})
-
-    def describe(self, op: tf.Operation) -> Layer | Skip:
-        if wrong := converted_wrongly(op):
-            return Skip(op.name, op.type, wrong)
-        shape = full_shape(op.inputs[1])
-        if shape is None:
-            return Skip(op.name, op.type, "the shape of its second input is not static")
-        return Layer(
-            op.name,
-            op.type,
-            activation_port=0,
-            weight_port=1,
-            weight_shape=shape,
-            weight_channel_axes=(0,) if op.get_attr("transpose_b") else (1,),
-            output_channel_axis=1,
-            input_channels=shape[1 if op.get_attr("transpose_b") else 0],
-        )
-
-
 def _limit(op: tf.Operation, layer: Layer) -> str | None:
     """Why MNN doesn't quantise `op`, or converts it wrongly."""
     if op.type not in QUANTIZED_TYPES:
         return f"MNN quantises the weights of {choices(QUANTIZED_TYPES)} only"
     if control_flow_context(op) is not None:
         return "it is inside a while loop or a cond, which MNN's converter does not take"
-    if op.type == "MatMul":
-        return None
     if wrong := converted_wrongly(op):
         return wrong
+    if op.type == "MatMul":
+        return None
     shape = layer.weight_shape or ()
     if op.type == "DepthwiseConv2dNative" and shape[3] != 1:
         return f"channel multiplier ({shape[3]}): MNN leaves depthwise weights float unless it is 1"

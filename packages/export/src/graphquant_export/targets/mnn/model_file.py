@@ -12,8 +12,8 @@ import numpy as np
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.files import read_bytes
 from graphquant_core.finite import check_finite
-from graphquant_export.targets.mnn.codes import SMALLEST_SCALE, MnnWeight
-from graphquant_export.targets.mnn.compress_params import MAX_BITS, MIN_BITS
+from graphquant_core.weight_record import MAX_BITS, MIN_BITS
+from graphquant_export.quantized.weight_codes import SMALLEST_SCALE, MnnWeight
 from graphquant_export.targets.mnn.flat_tables import FlatTable
 from graphquant_export.targets.mnn.stored_codes import decode_codes
 

@@ -16,9 +16,9 @@ from graphquant_core.graph.frozen import evaluate_constants, import_frozen
 from graphquant_core.graph.frozen.fold_batch_norm import batch_norm_factors
 from graphquant_core.layer import Layer
 from graphquant_core.suggestions import closest
-from graphquant_export.targets.mnn.codes import SMALLEST_SCALE, mnn_quantize
+from graphquant_export.quantized.weight_codes import SMALLEST_SCALE, mnn_quantize
+from graphquant_export.quantized.weight_groups import mnn_grouping
 from graphquant_export.targets.mnn.compress_params import LayerParams
-from graphquant_export.targets.mnn.grouping import mnn_grouping
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.model_file import MnnLayer, read_mnn_layers
 from graphquant_export.targets.mnn.op_names import mnn_op_names

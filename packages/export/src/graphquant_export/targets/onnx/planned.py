@@ -8,14 +8,16 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
-from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.graph import GraphView, PassThrough, Shift, affine_tail, plan_graph
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.record import Record
 from graphquant_export.quantized.simulate import simulation_of
-from graphquant_export.targets.mnn.layers import plan_for_mnn
-from graphquant_export.targets.mnn.op_names import op_with_bias
-from graphquant_export.targets.mnn.quantized_layers import checked_params, quantized_layers
+from graphquant_export.quantized.weight_layers import (
+    checked_weights,
+    weight_layers,
+    weight_plan,
+)
 
 
 @attrs.frozen(eq=False)
@@ -63,7 +65,7 @@ class Planned:
 def planned(source: ExportSource) -> Planned:
     """The layers that an artifact made of `source` should hold.
 
-    Raises: as `simulate`, or `quantized_layers` where only weights are quantised.
+    Raises: as `simulate`, or `weight_layers` where only weights are quantised.
     """
     frozen = import_frozen(GraphDefEditor(source.model).graph_def(source.outputs))
     if isinstance(source.record, Record):
@@ -79,13 +81,24 @@ def planned(source: ExportSource) -> Planned:
         }
         return Planned(frozen, plan_graph(frozen).rows, layers)
     view = GraphView(frozen)
-    quantized = quantized_layers(view, checked_params(source.record))
+    quantized = weight_layers(view, checked_weights(source.record))
     layers = {
         layer.name: PlannedLayer(
             layer.name,
             frozen.get_operation_by_name(layer.name),
-            op_with_bias(view, layer),
+            _op_with_bias(view, layer),
         )
         for layer in quantized
     }
-    return Planned(frozen, plan_for_mnn(frozen, view=view).rows, layers)
+    return Planned(frozen, weight_plan(frozen, view=view).rows, layers)
+
+
+def _op_with_bias(view: GraphView, layer: Layer) -> tf.Operation:
+    """The op that adds the bias of `layer`; else its own op."""
+    op, channels = view.graph.get_operation_by_name(layer.name), layer.output_channels or 0
+    for step in affine_tail(view, op.outputs[0], layer.output_channel_axis, channels):
+        if isinstance(step, Shift) and step.value.shape.num_elements() == channels:
+            return step.output.op
+        if not isinstance(step, PassThrough):
+            break
+    return op

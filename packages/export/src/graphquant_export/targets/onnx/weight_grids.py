@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from graphquant_core.exceptions import RangeError
 from graphquant_core.layer import Layer
-from graphquant_export.targets.mnn import Grouping, LayerParams, mnn_grouping, mnn_quantize
+from graphquant_core.weight_record import WeightGrid
+from graphquant_export.quantized.weight_codes import mnn_quantize
+from graphquant_export.quantized.weight_groups import Grouping, mnn_grouping
 from graphquant_export.targets.onnx.constants import StoredConstant
 
 TOLERANCE = 1e-3
@@ -18,7 +20,7 @@ TOLERANCE = 1e-3
 
 
 def weight_constant(
-    layer: Layer, params: LayerParams, name: str, weight: npt.NDArray[np.float32]
+    layer: Layer, wanted: WeightGrid, name: str, weight: npt.NDArray[np.float32]
 ) -> StoredConstant | None:
     """The codes of `weight`, which lies on its grid, with scale, zero point or offset.
 
@@ -27,16 +29,16 @@ def weight_constant(
 
     Args:
         layer: The layer.
-        params: Bits and mode of its grid.
+        wanted: Bits and mode of its grid.
         name: Name that its Const has.
         weight: Its weight, as TensorFlow has it.
 
     Raises:
         RangeError: A weight is not on the grid; names the layer.
     """
-    grouping = mnn_grouping(layer, params.block_size)
+    grouping = mnn_grouping(layer, wanted.block_size)
     rows = grouping.rows(weight)
-    grid = mnn_quantize(rows, params.bits, params.asymmetric)
+    grid = mnn_quantize(rows, wanted.bits, wanted.asymmetric)
     off = grid.off_grid(rows)
     if off.any() and layer.op_type == "Conv2DBackpropInput":
         return None
@@ -56,7 +58,7 @@ def weight_constant(
         groups=_in_tensorflow(
             grouping, np.broadcast_to(np.arange(grouping.count)[:, None], rows.shape)
         ).astype(np.int64),
-        bits=4 if params.bits <= 4 else 8,
+        bits=4 if wanted.bits <= 4 else 8,
     )
     if grid.minimum is None:
         return constant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,12 +19,9 @@ from graphquant_core.graph.frozen import (
     import_frozen,
 )
 from graphquant_core.graph.frozen.node_def import const_node
-from graphquant_export.targets.mnn import LayerParams
-from graphquant_export.targets.mnn.quantized_layers import (
-    checked_params,
-    quantized_layers,
-    warn_of_float_weights,
-)
+from graphquant_core.weight_record import WeightRecord
+from graphquant_export.quantized.float_weights import warn_of_float_weights
+from graphquant_export.quantized.weight_layers import checked_weights, weight_layers, weight_plan
 from graphquant_export.targets.onnx.artifact import OnnxArtifact
 from graphquant_export.targets.onnx.constants import StoredConstant
 from graphquant_export.targets.onnx.dequantize import INT4_OPSET
@@ -40,7 +37,7 @@ DEFAULT_OPSET = 17
 def export_onnx_weights(
     model: tf.compat.v1.GraphDef,
     outputs: Sequence[str],
-    params: Iterable[LayerParams],
+    record: WeightRecord,
     save_path: str | os.PathLike[str],
     *,
     opset: int | None = None,
@@ -54,9 +51,9 @@ def export_onnx_weights(
     a warning: what MNN quantises is the product of both.
 
     Args:
-        model: Frozen graph, with its weights on the grids that `params` say.
+        model: Frozen graph, with its weights on the grids that `record` says.
         outputs: Names of the ops that are the model's outputs.
-        params: How each layer is quantised, as `WeightQuantizer.compress_params` returns it.
+        record: How each layer is quantised, as `WeightQuantizer.weight_record` returns it.
         save_path: Start of the name of the file.
         opset: Opset of the model, 13 or later. By default 21 when a weight has 4 bits or less or
             blocks, which is the first that knows these, else 17. With an earlier one, 4 bits
@@ -64,7 +61,7 @@ def export_onnx_weights(
 
     Raises:
         OutputNotFoundError: An output is not in the model.
-        RecordError: `params` holds something else than LayerParams, or nothing.
+        RecordError: `record` is something else, or holds nothing.
         UnsupportedLayerError: A layer is not in the model, or tf2onnx can't convert it; names it.
         RangeError: A weight is not on its grid; names the layer.
         ModelFileError: The model is not frozen, or can't be converted.
@@ -72,25 +69,25 @@ def export_onnx_weights(
         FileWriteError: The file can't be written. After any error an older one is as it was.
     """
     (path,) = writable_paths(save_path, *ENDINGS["onnx"])
-    layers = checked_params(params)
-    small = any(layer.bits <= 4 or layer.block_size for layer in layers)
+    checked_weights(record)
+    small = any(grid.bits <= 4 or grid.block_size for grid in record.values())
     opset = (INT4_OPSET if small else DEFAULT_OPSET) if opset is None else opset
     opset = checked_opset(opset)
     names = check_outputs(model, outputs)
     frozen = GraphDefEditor(model).graph_def(names)
-    graph_def, constants = _with_own_weights(frozen, layers)
+    graph_def, constants = _with_own_weights(frozen, record)
     content = quantized_model(graph_def, names, constants, opset, quantizers={}, without_weight={})
     write_whole(path, content)
     logger.info("The model is saved in %s", path)
-    return OnnxArtifact(path, opset, ExportSource(model, names, layers))
+    return OnnxArtifact(path, opset, ExportSource(model, names, record))
 
 
 def _with_own_weights(
-    frozen: tf.compat.v1.GraphDef, params: Sequence[LayerParams]
+    frozen: tf.compat.v1.GraphDef, record: WeightRecord
 ) -> tuple[tf.compat.v1.GraphDef, list[StoredConstant]]:
     """The graph with a Const for the weight of each quantised layer, and what these store."""
     view = GraphView(import_frozen(frozen))
-    layers = quantized_layers(view, params)
+    layers = weight_layers(view, record)
     tensors = [
         view.graph.get_operation_by_name(layer.name).inputs[layer.weight_port or 0]
         for layer in layers
@@ -107,5 +104,6 @@ def _with_own_weights(
             continue
         editor.set_input(layer.name, layer.weight_port or 0, editor.add(const_node(name, weight)))
         constants.append(constant)
-    warn_of_float_weights(logger, view, layers, "ONNX", folded)
+    plan = weight_plan(view.graph, view=view)
+    warn_of_float_weights(logger, plan, record, "ONNX", folded)
     return editor.graph_def([node.name for node in frozen.node]), constants

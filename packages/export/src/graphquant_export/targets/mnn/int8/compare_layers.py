@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from graphquant_core.exceptions import RangeError, UnsupportedLayerError
-from graphquant_export.targets.mnn.codes import MnnWeight
+from graphquant_export.quantized.weight_codes import MnnWeight
 from graphquant_export.targets.mnn.int8.activation_grid import LOWEST, ActivationGrid
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart
 from graphquant_export.targets.mnn.model_file import TensorGrid

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.graph import GraphView
 from graphquant_core.suggestions import closest
-from graphquant_export.targets.mnn.grouping import mnn_grouping
+from graphquant_export.quantized.weight_groups import mnn_grouping
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.planned_layers import FLOAT, INT8, PlannedLayer
 from graphquant_export.targets.mnn.model_file import MnnLayer

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 import numpy.typing as npt
 
-from graphquant_core.record import Record
+from graphquant_core.weight_record import Factors
 from graphquant_export.layout import with_channels_last
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
@@ -34,7 +34,7 @@ class MnnTarget:
 
 def mnn_target(
     simulated: SimulatedGraph,
-    record: Record,
+    record: Factors,
     calibration: Mapping[str, npt.ArrayLike] | None = None,
 ) -> MnnTarget:
     """What MNN computes of `simulated`.
