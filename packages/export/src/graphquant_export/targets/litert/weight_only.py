@@ -66,8 +66,8 @@ def weight_only_model(
             folded.append(layer.name)
         else:
             weights[index] = stored
-    plan = weight_plan(view.graph, view=view)
-    warn_of_float_weights(logger, plan, record, "LiteRT", folded)
+    known = weight_plan(view.graph, view=view)
+    warn_of_float_weights(logger, known, record, "LiteRT", folded)
     plan = IntegerPlan({}, {})
     names = layer_names(graph, pruned)
     return emit(graph, Grids(graph, {}), plan, weights, names, outputs, False)
