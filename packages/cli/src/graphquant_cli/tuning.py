@@ -52,11 +52,14 @@ def write_tuned(
     """(the target's files, and those that `verify` takes, with what was found out)."""
     from graphquant_core.files import write_whole
     from graphquant_core.record import Record
+    from graphquant_core.weight_record import WeightRecord
     from graphquant_export import export, write_record
+    from graphquant_export.targets.mnn.weight_params import compress_params
 
     artifact = export(model, found.factors, target, save_path, **keywords)
-    if isinstance(found.factors, tuple):
-        sources = write_weight_sources(model.graph_def, found.factors, save_path, artifact.paths)
+    if isinstance(found.factors, WeightRecord):
+        params = compress_params(model.graph_def, model.outputs, found.factors)
+        sources = write_weight_sources(model.graph_def, params, save_path, artifact.paths)
     else:
         graph, record = Path(f"{save_path}.pb"), Path(f"{save_path}{RECORD}")
         write_whole(graph, model.graph_def.SerializeToString(deterministic=True))

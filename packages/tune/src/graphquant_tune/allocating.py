@@ -11,7 +11,7 @@ from graphquant_tune.compare import Comparison
 from graphquant_tune.file_sizes import Sizes, artifact_size, largest_within
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.goals import Within, unreachable
-from graphquant_tune.grids import WIDTHS, Widths, put_on_grids
+from graphquant_tune.grids import WIDTHS, Widths, put_on_grids, weight_record
 from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.report import Report
 
@@ -33,10 +33,8 @@ def bits_within_size(
 
     def measure(bits: Bits) -> int:
         made = put_on_grids(model, widths.values(model, bits), bits, widths)
-        outputs = list(model.outputs)
-        return artifact_size(
-            lambda path: exporter.export(made.graph_def, outputs, made.params, path)
-        )
+        record, outputs = weight_record(bits, widths), list(model.outputs)
+        return artifact_size(lambda path: exporter.export(made.graph_def, outputs, record, path))
 
     files = {}
     for done, bits in enumerate(WIDTHS):

@@ -17,7 +17,8 @@ from graphquant_tune.moments import layer_moments
 from graphquant_tune.norm_statistics import RE_ESTIMATED, batch_statistics, folded_values
 from graphquant_tune.norms import normalised_layers
 from graphquant_tune.samples import Samples
-from graphquant_tune.student import TEACHER, Student, build_student
+from graphquant_tune.student import Student, build_student
+from graphquant_tune.teacher import Teacher
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 v1 = tf.compat.v1
@@ -60,7 +61,7 @@ def distil(
     quantizer = WeightQuantizer(
         student.graph,
         layer_bits={glob.escape(name): number for name, number in bits.items()},
-        skip_layers=[f"{TEACHER}/*", *map(glob.escape, left)],
+        skip_layers=[glob.escape(name) for name in left],
         asymmetric=asymmetric,
         keep_zeros=not asymmetric,
     )
@@ -70,10 +71,10 @@ def distil(
         train = optimizer.minimize(student.loss, var_list=list(student.variables.values()))
         initialise = v1.global_variables_initializer()
     after = None if asymmetric else quantizer.update
-    with cpu_session(student.graph) as session:
+    with cpu_session(student.graph) as session, Teacher(model, student.answers) as teacher:
         session.run(initialise)
         quantizer.init(session)
-        loop = Loop(session, train, student.loss, rate, RATE, after, progress)
+        loop = Loop(session, train, student.loss, teacher, rate, RATE, after, progress)
         ended = loop.run(samples, schedule)
         statistics = batch_statistics(student, session, samples)
         values = session.run(dict(student.variables))

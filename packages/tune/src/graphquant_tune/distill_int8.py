@@ -19,6 +19,7 @@ from graphquant_tune.folded import FoldedModel
 from graphquant_tune.loop import Ended, Loop, Progress, Schedule
 from graphquant_tune.samples import Samples
 from graphquant_tune.student import build_student, import_with_variables
+from graphquant_tune.teacher import Teacher
 
 v1 = tf.compat.v1
 Float32Array = npt.NDArray[np.float32]
@@ -56,11 +57,10 @@ def distil_int8(
         trained = [*student.variables.values(), *ranges]
         train = v1.train.AdamOptimizer(rate).minimize(student.loss, var_list=trained)
         start = v1.global_variables_initializer()
-    with cpu_session(student.graph) as session:
+    with cpu_session(student.graph) as session, Teacher(model, student.answers) as teacher:
         session.run(start)
-        ended = Loop(session, train, student.loss, rate, RATE, None, progress).run(
-            samples, schedule
-        )
+        loop = Loop(session, train, student.loss, teacher, rate, RATE, None, progress)
+        ended = loop.run(samples, schedule)
         values = session.run(dict(student.variables))
         learned = session.run({variable.op.name: variable for variable in made})
     return *_frozen(model, values, learned, layers, target), ended

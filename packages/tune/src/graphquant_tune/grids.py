@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.plan import Plan
+from graphquant_core.weight_record import WeightGrid, WeightRecord
 from graphquant_tune.folded import FoldedModel
 from graphquant_wq import quantize_frozen_weights
 from graphquant_wq.frozen_weights import QuantizedWeights
@@ -114,6 +115,13 @@ def uniform_bits(model: FoldedModel, widths: Widths, bits: int) -> dict[str, int
     )
     names = [layer.name for layer in found.plan.layers]
     return {name: 8 if name in found.kept_wide else bits for name in names}
+
+
+def weight_record(bits: Mapping[str, int], widths: Widths) -> WeightRecord:
+    """How the layers are quantised, as exporters take it."""
+    return WeightRecord(
+        {name: WeightGrid(number, widths.asymmetric) for name, number in bits.items()}
+    )
 
 
 def _exactly(bits: Mapping[str, int], widths: Widths) -> dict[str, Any]:

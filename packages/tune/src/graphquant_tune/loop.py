@@ -10,6 +10,7 @@ import attrs
 import tensorflow as tf
 
 from graphquant_tune.samples import Samples
+from graphquant_tune.teacher import Teacher
 
 
 @attrs.frozen
@@ -72,6 +73,7 @@ class Loop:
         session: The session.
         train: Makes one step.
         loss: The loss, float32 scalar.
+        teacher: Gives the answers that the loss needs.
         rate: Placeholder of the learning rate.
         highest: The rate at the start.
         after: Called after each step.
@@ -81,6 +83,7 @@ class Loop:
     session: tf.compat.v1.Session
     train: tf.Operation
     loss: tf.Tensor
+    teacher: Teacher
     rate: tf.Tensor
     highest: float
     after: Callable[[tf.compat.v1.Session], object] | None = None
@@ -94,7 +97,7 @@ class Loop:
         try:
             while (share := schedule.share(step, time.monotonic() - begin)) < 1:
                 rate = self.highest * 0.5 * (1 + math.cos(math.pi * share))
-                feeds = {**next(batches), self.rate: rate}
+                feeds = {**self.teacher.with_answers(next(batches)), self.rate: rate}
                 _, loss = self.session.run((self.train, self.loss), feeds)
                 if self.after is not None:
                     self.after(self.session)

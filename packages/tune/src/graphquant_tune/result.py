@@ -9,8 +9,7 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.plan import Plan
-from graphquant_core.record import Record
-from graphquant_export.targets.mnn import LayerParams
+from graphquant_core.weight_record import Factors
 from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.loop import Ended
 from graphquant_tune.quality import Quality
@@ -34,7 +33,7 @@ class TunedModel:
 
     graph_def: tf.compat.v1.GraphDef = attrs.field(repr=False)
     outputs: tuple[str, ...]
-    factors: Record | tuple[LayerParams, ...] = attrs.field(repr=False)
+    factors: Factors = attrs.field(repr=False)
     bits: Mapping[str, int]
     plan: Plan = attrs.field(repr=False)
     sensitivities: tuple[LayerSensitivity, ...]

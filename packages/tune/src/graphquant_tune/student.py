@@ -1,4 +1,4 @@
-"""The graph that is trained: the model with variables, beside the float model that teaches it."""
+"""The graph that is trained: the model with variables, and the answers that it is to give."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import tensorflow as tf
 
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.norms import Moments, Norm, normalised_layers, with_norms
-from graphquant_tune.outputs import Output, describe_outputs, distance
+from graphquant_tune.outputs import describe_outputs, distance
 
 v1 = tf.compat.v1
 Float32Array = npt.NDArray[np.float32]
-TEACHER, TRAINED = "teacher", "trained"
+TRAINED = "trained"
 
 
 @attrs.frozen(eq=False)
 class Student:
-    """A graph with the model in training mode under its own names, and the float model.
+    """A graph with the model in training mode under its own names.
 
     Attributes:
         graph: The graph.
         model: The folded model whose constants are variables.
         norms: The batch norms that stand for biases.
         variables: The variables, by the names of the constants.
-        losses: The distance of each output from the teacher's.
-        loss: Their mean, float32 scalar.
+        answers: Placeholders of what the float model answers, one for each output.
+        loss: Mean distance of the outputs from these answers, float32 scalar.
     """
 
     graph: tf.Graph
     model: FoldedModel
     norms: tuple[Norm, ...]
     variables: Mapping[str, tf.Variable]
-    losses: tuple[tf.Tensor, ...]
+    answers: tuple[tf.Tensor, ...]
     loss: tf.Tensor
 
     def statistics(self) -> list[tuple[tf.Tensor, tf.Tensor]]:
@@ -47,7 +47,7 @@ class Student:
 def build_student(
     model: FoldedModel, moments: Moments, start: Mapping[str, Float32Array] | None = None
 ) -> Student:
-    """`model` with a variable for each weight and bias, beside itself as teacher.
+    """`model` with a variable for each weight and bias.
 
     Args:
         model: The float model.
@@ -65,16 +65,12 @@ def build_student(
     values |= {name: value for name, value in (start or {}).items() if name in trained}
     with tf.Graph().as_default() as graph:
         variables = import_with_variables(graph_def, values)
-        inputs = {
-            f"{node.name}:0": graph.get_tensor_by_name(f"{node.name}:0")
-            for node in graph_def.node
-            if node.op.startswith("Placeholder")
-        }
-        tf.import_graph_def(model.graph_def, inputs, name=TEACHER)
         outputs = describe_outputs(graph, model.outputs)
-        losses = tuple(_distance(graph, output) for output in outputs)
+        given = [graph.get_tensor_by_name(output.compared) for output in outputs]
+        answers = tuple(v1.placeholder(tf.float32, tensor.shape) for tensor in given)
+        losses = [distance(*row) for row in zip(outputs, answers, given, strict=True)]
         loss = tf.add_n(losses) / len(losses)
-    return Student(graph, model, norms, variables, losses, loss)
+    return Student(graph, model, norms, variables, answers, loss)
 
 
 def import_with_variables(
@@ -98,9 +94,3 @@ def _trained(model: FoldedModel, norms: Sequence[Norm]) -> set[str]:
     names = {layer.weight for layer in model.layers}
     names |= {layer.bias for layer in model.layers if layer.bias and layer.bias not in normalised}
     return names | {name for norm in norms for name in (norm.gamma, norm.beta)}
-
-
-def _distance(graph: tf.Graph, output: Output) -> tf.Tensor:
-    teacher = graph.get_tensor_by_name(f"{TEACHER}/{output.compared}")
-    student = graph.get_tensor_by_name(output.compared)
-    return distance(output, tf.stop_gradient(teacher), student)

@@ -17,6 +17,7 @@ from graphquant_tune.grids import (
     put_on_grids,
     quantise_at,
     uniform_bits,
+    weight_record,
 )
 from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
 from graphquant_tune.loop import Ended, Progress
@@ -63,8 +64,9 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
             made, after = trained, quality
         else:
             task.warn_of_loss(before, quality)
+    record = weight_record(bits, widths)
     return TunedModel(
-        made.graph_def, model.outputs, made.params, bits, made.plan, found, before, after, ended
+        made.graph_def, model.outputs, record, bits, made.plan, found, before, after, ended
     )
 
 

@@ -14,6 +14,18 @@ v1 = tf.compat.v1
 GradientOf = tuple[tf.Tensor | None, tf.Variable]
 
 
+def check_optimizer(optimizer: object) -> None:
+    """Return when `optimizer` is one of ``tf.compat.v1.train``.
+
+    Raises:
+        ConfigError: It isn't.
+    """
+    if not isinstance(optimizer, v1.train.Optimizer):
+        raise ConfigError(
+            f"optimizer ({type(optimizer).__name__}) must be a tf.compat.v1.train.Optimizer"
+        )
+
+
 class StepUnits(v1.train.Optimizer):  # type: ignore[misc, name-defined]
     """Trains w = w0 + ratio * step * u: `optimizer` trains u, one number for each weight.
 
@@ -33,10 +45,6 @@ class StepUnits(v1.train.Optimizer):  # type: ignore[misc, name-defined]
         steps: Mapping[str, tf.Variable],
         pending: Mapping[str, tf.Variable],
     ) -> None:
-        if not isinstance(optimizer, v1.train.Optimizer):
-            raise ConfigError(
-                f"optimizer ({type(optimizer).__name__}) must be a tf.compat.v1.train.Optimizer"
-            )
         super().__init__(use_locking=False, name="StepUnits")
         self._optimizer = optimizer
         self._steps = steps

@@ -35,7 +35,7 @@ from graphquant_wq.graph.variables import (
     set_variables,
 )
 from graphquant_wq.settings import checked_settings
-from graphquant_wq.step_units import StepUnits
+from graphquant_wq.step_units import StepUnits, check_optimizer
 
 v1 = tf.compat.v1
 logger = logging.getLogger(__name__)
@@ -170,6 +170,7 @@ class WeightQuantizer:
         if self._record.zeros is not None:
             raise GraphStateError("WeightQuantizer.init(sess) was called: call in_step_units first")
         check_extensible(GraphView(self._graph))
+        check_optimizer(optimizer)
         found = step_variables(self._graph, self._record, ratio)
         made = StepUnits(optimizer, found.steps, found.pending)
         self._step_variables.append(found)

@@ -52,6 +52,22 @@ def weight_record(
     return WeightRecord({owners[name]: _grid(entry) for name, entry in wanted.items()})
 
 
+def compress_params(
+    model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: WeightRecord
+) -> tuple[LayerParams, ...]:
+    """What MNN's converter is told of `record`, in its order.
+
+    Args:
+        model: The frozen graph.
+        outputs: Names of the ops that are its outputs.
+        record: How weights of it are quantised.
+
+    Raises: as `layer_params`, and OutputNotFoundError when an output is not in the model.
+    """
+    pruned = GraphDefEditor(model).graph_def(check_outputs(model, outputs))
+    return layer_params(GraphView(import_frozen(pruned)), record)
+
+
 def layer_params(view: GraphView, record: WeightRecord) -> tuple[LayerParams, ...]:
     """What MNN's converter is told of `record`, in its order.
 
