@@ -133,7 +133,7 @@ def test_an_interrupt_is_no_check_that_failed(
 ) -> None:
     """Ctrl-C ends with the shell's own code for it, 130, and without a traceback."""
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("graphquant_export.inputs.load_model", interrupted)

@@ -18,13 +18,13 @@ _LONG_NAME = "scope/" * 40 + "conv"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A frozen graph: one Conv2D of float32, one of float16, and ops that no handler knows."""
+    """A frozen graph: one Conv2D of float32, one of float64, and ops that no handler knows."""
     with tf.Graph().as_default() as graph:
         image = tf.compat.v1.placeholder(tf.float32, [1, 8, 8, 32], name="image")
         weight = tf.constant(np.ones((3, 3, 32, 4), np.float32))
         tf.nn.relu(tf.nn.conv2d(image, weight, 1, "SAME", name=_LONG_NAME))
-        half = tf.cast(image, tf.float16)
-        tf.nn.conv2d(half, tf.cast(weight, tf.float16), 1, "SAME", name="half")
+        double = tf.cast(image, tf.float64)
+        tf.nn.conv2d(double, tf.cast(weight, tf.float64), 1, "SAME", name="double")
     path = tmp_path_factory.mktemp("model") / "model.pb"
     path.write_bytes(graph.as_graph_def().SerializeToString())
     return path
@@ -36,7 +36,7 @@ def test_json_holds_every_known_op_once(graphquant: Run, model: Path) -> None:
     assert outcome.exit_code == 0
     plan = json.loads(outcome.stdout)
     assert [layer["name"] for layer in plan["layers"]] == [_LONG_NAME]
-    assert [skip["name"] for skip in plan["skips"]] == ["half"]
+    assert [skip["name"] for skip in plan["skips"]] == ["double"]
     assert plan["layers"][0]["weight_shape"] == [3, 3, 32, 4]
 
 
@@ -45,9 +45,9 @@ def test_each_op_is_one_line_in_a_pipe(graphquant: Run, model: Path) -> None:
     outcome = graphquant("plan", model)
     assert outcome.exit_code == 0
     rows = {line.split()[0]: line for line in outcome.stdout.splitlines() if "Conv2D" in line}
-    assert set(rows) == {_LONG_NAME, "half"}
+    assert set(rows) == {_LONG_NAME, "double"}
     assert rows[_LONG_NAME].split()[1:4] == ["Conv2D", "quantise", "4"]
-    assert "float16" in rows["half"]
+    assert "float64" in rows["double"]
     assert outcome.stdout.rstrip().endswith("1 quantised, 1 skipped")
 
 

@@ -1,4 +1,4 @@
-"""Graphs with ops that MNN's converter hasn't, in MNN's runtime."""
+"""Graphs that MNN's converter doesn't take as they are, in MNN's runtime."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.mnn import LayerParams, mnn_quantize
@@ -90,10 +91,26 @@ def bilinear():
     return tf.matmul(tf.reshape(y, [-1, 64]), weight(64, 5))
 
 
+def with_a_weight_that_six_share():
+    x = v1.placeholder(tf.float32, [None, 6, 16], name="x")
+    w, bias = weight(16, 8), weight(8)
+    parts = [tf.tanh(tf.nn.bias_add(tf.matmul(part, w), bias)) for part in tf.unstack(x, axis=1)]
+    return tf.matmul(tf.concat(parts, 1), weight(48, 5))
+
+
+def recurrent():
+    x = v1.placeholder(tf.float32, [None, 6, 16], name="x")
+    taken, kept, y = weight(16, 8), weight(8, 8), tf.zeros([tf.shape(x)[0], 8])
+    for part in tf.unstack(x, axis=1):
+        y = tf.tanh(tf.matmul(part, taken) + tf.matmul(y, kept))
+    return tf.matmul(y, weight(8, 5))
+
+
 KINDS = (
     *(trained_with_fake_quantisers, with_weights_by_channel, with_few_bits_between),
     *(with_one_between_floats, with_one_that_is_shared),
     *(normalised, with_a_product_without_nan, attention, bilinear),
+    *(with_a_weight_that_six_share, recurrent),
 )
 
 
@@ -113,7 +130,9 @@ def test_the_model_computes_what_tensorflow_does(tmp_path, build):
     feeds = {"x": RANDOM.normal(size=shape).astype(np.float32)}
     record = quantize_post_training(model, ["out"], feeds, activation="min_max")
     done: Any = MNN.export(model, ["out"], record, tmp_path / "m", calibration=feeds)
-    assert {row.execution for row in done.planned} == {"int8"}
+    floats = {row.simulated.name: row.reason for row in done.planned if row.execution != "int8"}
+    assert all("follows from shapes alone" in reason for reason in floats.values())
+    assert len(floats) == (build is recurrent)
     wanted = run(
         mnn_target(simulate(model, ["out"], record), record, feeds).target.graph_def, feeds
     )
@@ -121,6 +140,19 @@ def test_the_model_computes_what_tensorflow_does(tmp_path, build):
     assert found.shape == wanted.shape
     assert np.abs(found - wanted).mean() < 0.01 * np.ptp(wanted)
     assert MNN.open(tmp_path / "m", done.source).layers == done.layers
+
+
+def test_a_loop_is_refused_with_what_can_be_done(tmp_path):
+    """By its name, before the converter fails without one."""
+    v1.enable_control_flow_v2()
+    with tf.Graph().as_default() as graph:
+        y = tf.while_loop(lambda y: tf.reduce_max(y) > 1.0, lambda y: (y / 2.0,), (image(),))[0]
+        tf.identity(conv(y, 4), name="out")
+    model = graph.as_graph_def()
+    feeds = {"x": RANDOM.normal(size=(4, 8, 8, 3)).astype(np.float32)}
+    record = quantize_post_training(model, ["out"], feeds, activation="min_max")
+    with pytest.raises(UnsupportedLayerError, match=r'"while" \(StatelessWhile\).* unroll=True'):
+        MNN.export(model, ["out"], record, tmp_path / "m", calibration=feeds)
 
 
 def test_weights_alone_are_quantised_beside_such_ops(tmp_path):

@@ -43,8 +43,8 @@ class ConverterCommand:
         converted = self.model_file.endswith(".mnn")
         given = ["-f", "MNN" if converted else "TF", "--modelFile", self.model_file]
         given += ["--MNNModel", self.mnn_file, "--bizCode", "MNN"]
-        if converted:
-            given += ["--optimizeLevel", "0"]
+        # Else a MatMul whose weight more than four of them share stays one, with a float weight.
+        given += ["--optimizeLevel", "0"] if converted else ["--optimizePrefer", "2"]
         if self.params_file is not None:
             given += ["--compressionParamsFile", self.params_file]
         return tuple(given)

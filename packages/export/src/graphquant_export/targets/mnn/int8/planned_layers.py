@@ -8,6 +8,7 @@ import attrs
 
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
+from graphquant_core.graph.frozen.shape_ops import SHAPE_TYPES
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.plan import Plan
 from graphquant_export.quantized.simulate import SimulatedGraph, SimulatedLayer
@@ -21,6 +22,9 @@ INT8, WEIGHTS, FLOAT = "int8", "int8 weights", "float"
 UNCALIBRATED = (
     "the record has no grid of what it returns: give calibration samples that show its range, or "
     "train for mnn"
+)
+_OF_SHAPES = (
+    "it takes what follows from shapes alone, which MNN computes before it runs integer layers"
 )
 _REASONS = {
     "Conv2DBackpropInput": "MNN quantises only the weight of a transposed convolution whose height "
@@ -121,9 +125,25 @@ def describe_layer(view: GraphView, plan: Plan, simulated: SimulatedLayer) -> Pl
             reason = _REASONS.get(simulated.op_type, f"MNN quantises no {simulated.op_type}")
         return PlannedLayer(simulated, None, FLOAT, simulated.result, reason=reason)
     result = op_with_activation(view, row).name
+    op = view.graph.get_operation_by_name(row.name)
+    if _follows_from_shapes(op.inputs[row.activation_port]):
+        return PlannedLayer(simulated, None, FLOAT, simulated.result, reason=_OF_SHAPES)
     if row.op_type == "Conv2DBackpropInput":
         return PlannedLayer(simulated, row, WEIGHTS, result, reason=_REASONS[row.op_type])
     return PlannedLayer(simulated, row, INT8, result, _input_grid(simulated))
+
+
+def _follows_from_shapes(tensor: tf.Tensor) -> bool:
+    """Whether nothing that is fed has a part in `tensor`, as in the first state of a recurrence."""
+    waiting, seen = [tensor.op], {tensor.op}
+    while waiting:
+        op = waiting.pop()
+        if op.type.startswith("Placeholder"):
+            return False
+        before = [] if op.type in SHAPE_TYPES else [x.op for x in op.inputs if x.op not in seen]
+        seen.update(before)
+        waiting.extend(before)
+    return True
 
 
 def _input_grid(simulated: SimulatedLayer) -> ActivationGrid:
