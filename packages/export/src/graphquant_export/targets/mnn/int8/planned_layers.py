@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import attrs
+import tensorflow as tf
 
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen
