@@ -91,7 +91,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture(autouse=True)
 def no_handler_stays() -> Iterator[None]:
     """A run leaves the loggers of the packages as they were."""
-    loggers = [logging.getLogger(f"graphquant_{name}") for name in ("core", "export", "qat", "wq")]
+    loggers = [
+        logging.getLogger(f"graphquant_{name}") for name in ("core", "export", "qat", "wq", "tune")
+    ]
     before = [list(logger.handlers) for logger in loggers]
     yield
     assert [logger.handlers for logger in loggers] == before

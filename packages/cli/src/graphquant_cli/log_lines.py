@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from graphquant_cli.output import print_note, print_warning
 
-_PACKAGES = ("graphquant_core", "graphquant_export", "graphquant_qat", "graphquant_wq")
+_PACKAGES = tuple(f"graphquant_{name}" for name in ("core", "export", "qat", "wq", "tune"))
 
 
 class _Printer(logging.Handler):

@@ -71,19 +71,14 @@ def write_tuned(
     return artifact, (*sources, summary)
 
 
-def verify_tuned(
-    artifact: Artifact, samples: dict[str, Any], labels: Path | None
-) -> dict[str, Any]:
+def verify_tuned(artifact: Artifact, samples: dict[str, Any], labels: Any | None) -> dict[str, Any]:
     """What `verify` finds on the first samples, and with labels on all of them."""
     from graphquant_core.exceptions import MissingDependencyError
-    from graphquant_export import load_samples, verify
+    from graphquant_export import verify
 
-    classes = None
-    if labels is not None:
-        classes = load_samples(labels, ["labels"], "labels")["labels"]
     most = None if labels is not None else VERIFIED_SAMPLES
     try:
-        found = verify(artifact, _first(samples, most), labels=classes)
+        found = verify(artifact, _first(samples, most), labels=labels)
     except MissingDependencyError as error:
         return {"verified": None, "lines": [f"not verified: {error}"]}
     lines = [

@@ -5,8 +5,11 @@ from __future__ import annotations
 import typer
 
 from graphquant_cli.help_text import examples
+from graphquant_cli.loading import load
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
+    InputShapesOption,
+    InputsOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -26,6 +29,8 @@ def sensitivity(
     skip_layer: SkipLayersOption = None,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how far the outputs move when one layer has few bits and all others are float.
@@ -33,9 +38,9 @@ def sensitivity(
     The samples need no labels; the first 1,024 are run. The numbers are the divergence of class
     scores, or the relative squared error of other outputs: 0 is no change.
     """
-    from graphquant_export import load_model, load_samples
+    from graphquant_export import load_samples
 
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     arrays = load_samples(samples, loaded.inputs, "samples")
     with stage_progress() as report:
         found = need("graphquant_tune", "sensitivity").sensitivity(

@@ -14,9 +14,12 @@ from graphquant_cli.exporting import (
     read_options,
 )
 from graphquant_cli.help_text import examples
+from graphquant_cli.loading import load
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
     ExportOptionsOption,
+    InputShapesOption,
+    InputsOption,
     JsonOption,
     LabelsOption,
     ModelArgument,
@@ -94,6 +97,8 @@ def tune(
     skip_layer: SkipLayersOption = None,
     output: OutputsOption = None,
     signature: SignatureOption = None,
+    model_input: InputsOption = None,
+    input_shape: InputShapesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantise a trained float model so that it answers as before, from samples without labels.
@@ -111,10 +116,13 @@ def tune(
     import attrs
 
     from graphquant_core.files import check_writable
-    from graphquant_export import load_model, load_samples
+    from graphquant_export import load_samples
 
-    loaded = load_model(model, output, signature)
+    loaded = load(model, output, signature, model_input, input_shape)
     arrays = load_samples(samples, loaded.inputs, "samples")
+    classes = None
+    if labels is not None:
+        classes = load_samples(labels, ["labels"], "labels")["labels"]
     check_writable(Path(f"{save_path}{SUMMARY}"), "save_path")
     with stage_progress() as report:
         found = need("graphquant_tune", "tune").tune(
@@ -134,7 +142,7 @@ def tune(
         )
     tuned = attrs.evolve(loaded, graph_def=found.graph_def)
     artifact, sources = write_tuned(tuned, found, target, save_path, keywords)
-    checked = verify_tuned(artifact, arrays, labels)
+    checked = verify_tuned(artifact, arrays, classes)
     if not as_json:
         print_table(QUALITY_HEADER, quality_rows(found))
         typer.echo(said(found))

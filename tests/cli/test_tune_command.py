@@ -1,0 +1,117 @@
+"""`graphquant tune` and `graphquant sensitivity`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphquant_core.record import read_record
+
+Run = Callable[..., Any]
+
+
+def _tune(graphquant: Run, files: Any, *more: object) -> Any:
+    return graphquant(
+        "tune", files.model, "--samples", files.samples, "--output", "prob", "--steps", 3,
+        "--batch-size", 10, *more,
+    )  # fmt: skip
+
+
+def test_weights_are_tuned_exported_and_verified(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """The files that `verify` takes, what was found out, and the quality before and after."""
+    pytest.importorskip("onnxruntime")
+    options = ("--target", "onnx", "--weight-only", "--bits", 3, "--save-path", tmp_path / "m")
+    outcome = _tune(graphquant, files, *options)
+    assert outcome.exit_code == 0, outcome.stderr
+    for said in ("without training", "tuned", "2 layers are quantised", "onnx: verified on 20"):
+        assert said in outcome.stdout
+    names = {"m.onnx", "m.pb", "m.json", "m_tune.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    read = json.loads((tmp_path / "m_tune.json").read_text())
+    assert {layer["name"]: layer["bits"] for layer in read["layers"]} == {"conv": 3, "dense": 3}
+    verified = graphquant(
+        "verify", tmp_path / "m.pb", "--record", tmp_path / "m.json", "--target", "onnx",
+        "--save-path", tmp_path / "m", "--samples", files.samples,
+    )  # fmt: skip
+    assert verified.exit_code == 0, verified.stdout + verified.stderr
+
+
+def test_int8_is_tuned_and_keeps_a_record(graphquant: Run, files: Any, tmp_path: Path) -> None:
+    """The graph and its record export again to the same files; --labels give the accuracy."""
+    expected = files.run(files.model)
+    np.save(tmp_path / "labels.npy", expected.argmax(axis=1))
+    outcome = _tune(
+        graphquant, files, "--target", "ascend", "--save-path", tmp_path / "m",
+        "--labels", tmp_path / "labels.npy", "--json",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    read = json.loads(outcome.stdout)
+    assert read["verified"] is True
+    assert set(read_record(tmp_path / "m_record.txt")) == {"conv", "pool", "dense"}
+    assert [Path(path).name for path in read["paths"]] == [
+        "m_quantized.pb", "m_deploy.pb", "m.pb", "m_record.txt", "m_tune.json"
+    ]  # fmt: skip
+    np.testing.assert_allclose(files.run(tmp_path / "m_quantized.pb"), expected, atol=0.03)
+    again = graphquant(
+        "export", tmp_path / "m.pb", "--record", tmp_path / "m_record.txt", "--target", "ascend",
+        "--save-path", tmp_path / "again",
+    )  # fmt: skip
+    assert again.exit_code == 0, again.stderr
+    one, other = (tmp_path / f"{name}_quantized.pb" for name in ("m", "again"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_sensitivity_is_a_table_or_json(graphquant: Run, files: Any) -> None:
+    """One row for each layer with a weight, a column for each width; why others stay float."""
+    arguments = ("sensitivity", files.model, "--samples", files.samples, "--output", "prob")
+    table = graphquant(*arguments)
+    assert table.exit_code == 0, table.stderr
+    for word in ("conv", "dense", "8 bits", "2 bits"):
+        assert word in table.stdout
+    read = json.loads(graphquant(*arguments, "--json").stdout)
+    assert [row["name"] for row in read["layers"]] == ["conv", "dense"]
+    for row in read["layers"]:
+        assert row["distance"]["8"] < row["distance"]["2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--bits", 3), "bits (3) is for weight_only"),
+        (("--weight-only", "--bits", 3, "--size", "9kB"), "bits and size are given"),
+        (("--weight-only", "--within", "much"), "within ('much') must be"),
+        (("--weight-only", "--size", "1B"), "cannot be reached: the smallest has"),
+        (("--weight-only", "--target", "onx"), 'did you mean "onnx"'),
+        (("--labels", "nothing.npy"), "nothing.npy"),
+    ],
+)
+def test_a_wrong_option_is_one_error_and_no_file(
+    graphquant: Run, files: Any, tmp_path: Path, more: tuple[object, ...], message: str
+) -> None:
+    """On stderr, with the option's value; nothing half-written."""
+    if "--size" in more:
+        pytest.importorskip("onnxruntime")
+    target = () if "--target" in more else ("--target", "onnx")
+    outcome = _tune(graphquant, files, *target, "--save-path", tmp_path / "m", *more)
+    assert outcome.exit_code != 0
+    assert message in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_package_the_error_says_what_to_install(
+    graphquant: Run, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the package's folder."""
+    monkeypatch.setitem(sys.modules, "graphquant_tune", None)
+    options = ("--target", "onnx", "--weight-only", "--save-path", tmp_path / "m")
+    outcome = _tune(graphquant, files, *options)
+    assert outcome.exit_code != 0
+    assert "./packages/tune" in outcome.stderr
