@@ -6,7 +6,8 @@ from typing import NoReturn
 
 MESSAGE = (
     "The root of the graphquant workspace is not a package: "
-    "install ./packages/core ./packages/export ./packages/qat ./packages/wq ./packages/cli instead."
+    "install ./packages/core ./packages/export ./packages/qat ./packages/wq ./packages/tune "
+    "./packages/cli instead."
 )
 
 

@@ -25,6 +25,7 @@ NAMES = (
     "mnn_photos",
     "mnn_before_tuning",
     "weights_without_labels",
+    "tuning",
     "mnn_init_time",
     "mnn_step_time",
     "exactness",

@@ -70,7 +70,9 @@ def test_bits_and_sizes(integer: Callable[[int], Any], model: Any) -> None:
         "bits": 4, "asymmetric": True, "layer_bits": {"conv": 3}, "block_size": 16,
         "keep_zeros": False,
     }  # fmt: skip
-    one, other = (quantize_frozen_weights(model, ["y"], **options) for options in (given, plain))
+    one, other = (
+        quantize_frozen_weights(model, ["y"], uniform=True, **options) for options in (given, plain)
+    )
     assert one.params == other.params
     assert one.graph_def == other.graph_def
     graph = build()

@@ -65,7 +65,9 @@ def test_observed_ranges_are_the_smallest_and_largest_value_and_hold_zero(traine
     graph_def = simulate(frozen, ["logits"], record).graph_def
     (logits,) = run(graph_def, ["logits"], {"image:0": image})
     ranges = observe_ranges(graph_def, ["logits", "image"], {"image": image})
-    assert ranges["logits"] == (min(logits.min(), 0.0), max(logits.max(), 0.0))
+    # Two graphs may be fused in different ways, which is float32's last bit.
+    ends = (min(logits.min(), 0.0), max(logits.max(), 0.0))
+    assert ranges["logits"] == pytest.approx(ends, rel=3e-7)
     assert ranges["image"] == (image.min(), image.max())
 
 

@@ -37,7 +37,7 @@ def quantized():
         y = tf.nn.conv2d(tf.nn.relu(y), weight(3, 3, 4, 6), 2, "SAME", name="grouped")
         tf.matmul(tf.reshape(y, [1, 54]), weight(54, 5), name="dense")
         tf.identity(graph.get_tensor_by_name("dense:0"), name="y")
-    return quantize_frozen_weights(graph.as_graph_def(), ["y"], 4)
+    return quantize_frozen_weights(graph.as_graph_def(), ["y"], 4, asymmetric=False)
 
 
 def test_mnns_parameters_say_the_same(quantized):

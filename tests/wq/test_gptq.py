@@ -168,7 +168,8 @@ def test_moments_are_those_of_float64(batch: int, mean: float) -> None:
             values = np.concatenate([part.astype(np.float64) for part in runs.run(y)])
     _near(found.covariance[0], np.cov(rows.T, bias=True))
     _near(found.crossed[0], np.cov(before.T, rows.T, bias=True)[:27, 27:])
-    _near(returned.mean, values.mean((0, 1, 2)))
+    # Two sessions may sum a convolution in different orders.
+    _near(returned.mean, values.mean((0, 1, 2)), 1e-5)
     _near(returned.variance, values.var((0, 1, 2)), 1e-4)
 
 

@@ -8,12 +8,13 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.record import Record
+from graphquant_core.weight_record import WeightGrid, WeightRecord
 from graphquant_export.integer_reference import integer_reference
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.litert import LiteRtRuntime, export_litert
 from graphquant_export.targets.litert.target import simulate_litert
-from graphquant_export.targets.mnn import LayerParams, mnn_grouping, mnn_quantize
+from graphquant_export.targets.mnn import mnn_grouping, mnn_quantize
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 
 pytest.importorskip("ai_edge_litert", reason='needs pip install "graphquant-export[litert]"')
@@ -156,9 +157,8 @@ def test_twins_whose_weights_alone_are_quantised_are_two(kind, bits, tmp_path):
         if twin.attr["value"].tensor == node.attr["value"].tensor and twin is not node:
             twin.attr["value"].tensor.CopyFrom(on_grid)
     node.attr["value"].tensor.CopyFrom(on_grid)
-    ending = "__matmul_converted" if layers["a"].op_type == "MatMul" else ""
-    params = [LayerParams(f"{name}{ending}", bits, False, 0) for name in layers if name != "first"]
-    runtime = LiteRtRuntime(export_litert(model, outputs, params, tmp_path / "m"))
+    record = WeightRecord({name: WeightGrid(bits) for name in layers if name != "first"})
+    runtime = LiteRtRuntime(export_litert(model, outputs, record, tmp_path / "m"))
     wanted = {name: f"int{bits} weights" for name in layers if name != "first"}
     found = {row.layer: row.execution for row in runtime.executions()}
     assert {name: found[name] for name in wanted} == wanted

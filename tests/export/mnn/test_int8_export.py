@@ -279,7 +279,7 @@ def test_calibration_that_does_not_fit_is_refused(trained, tmp_path, calibration
 def test_a_record_of_another_kind_is_refused(trained, tmp_path, record):
     """The message says what makes an int8 model and what one of quantised weights."""
     frozen, _ = trained
-    with pytest.raises(RecordError, match=r"must be a Record.* or hold LayerParams"):
+    with pytest.raises(RecordError, match=r"must be a Record.* WeightRecord"):
         MNN.export(frozen, ["logits"], record, tmp_path / "m")
 
 

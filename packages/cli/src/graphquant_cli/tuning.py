@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphquant_cli.exporting import RECORD, write_weight_sources
+from graphquant_core.listing import listed
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import Artifact
@@ -30,7 +31,7 @@ def quality_rows(found: TunedModel) -> list[tuple[str, ...]]:
 def said(found: TunedModel) -> str:
     """What was quantised and trained, in a line."""
     widths = sorted(set(found.bits.values()), reverse=True)
-    counts = ", ".join(
+    counts = listed(
         f"{sum(bits == width for bits in found.bits.values())} at {width} bits" for width in widths
     )
     left = len(found.plan.skips)

@@ -17,6 +17,7 @@ from graphquant_core.graph import GraphView, Rewrite
 from graphquant_core.graph.collection import paused_collection
 from graphquant_core.graph.replica import current_replica, in_replica, shared_name
 from graphquant_core.layer import Layer, Skip
+from graphquant_core.listing import listed
 from graphquant_core.plan import Plan
 from graphquant_core.registry import load_registry
 from graphquant_export.quantized.named_rules import target_names
@@ -109,7 +110,7 @@ def _done(graph: tf.Graph, targets: tuple[str, ...]) -> Quantized:
     before, done = _quantized.get(graph, (targets, Quantized()))
     if set(before) != set(targets):
         raise GraphStateError(
-            f"target ({', '.join(targets)}): the graph was rewritten for {', '.join(before)} "
+            f"target ({listed(targets)}): the graph was rewritten for {listed(before)} "
             "already; build it anew"
         )
     return done

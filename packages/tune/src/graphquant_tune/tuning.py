@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph.frozen import import_frozen, tensor_name
+from graphquant_core.listing import listed
 from graphquant_core.registry import load_registry
 from graphquant_export.inputs import LoadedModel
 from graphquant_tune.folded import fold_model
@@ -102,7 +103,7 @@ def _goal(
     given = {"bits": bits, "size": size, "within": within}
     said = [name for name, value in given.items() if value is not None]
     if len(said) > 1:
-        raise ConfigError(f"{' and '.join(said)} are given: give one of bits, size and within")
+        raise ConfigError(f"{said[0]} and {said[1]} are given: give one of bits, size and within")
     return Goal(
         default if bits is None else checked_bits(bits),
         None if size is None else size_in_bytes(size, float_bytes),
@@ -133,5 +134,6 @@ def _check_varied(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """
     firsts = [value[:LOOKED_AT] for value in arrays.values() if value.ndim]
     if firsts and all((value == value[:1]).all() for value in firsts):
-        names = ", ".join(arrays)
-        raise ConfigError(f"samples ({names}) are all alike: nothing can be learned from them")
+        raise ConfigError(
+            f"samples ({listed(arrays)}) are all alike: nothing can be learned from them"
+        )

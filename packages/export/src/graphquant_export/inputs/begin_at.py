@@ -10,6 +10,7 @@ from graphquant_core.exceptions import ConfigError, UnknownNameError
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, tensor_name
 from graphquant_core.graph.frozen.node_def import node_def
+from graphquant_core.listing import listed
 from graphquant_core.suggestions import closest
 from graphquant_export.inputs.loaded_model import LoadedModel
 
@@ -53,8 +54,8 @@ def begin_at(
         if name not in left:
             others = [other for other in names if other != name]
             raise ConfigError(
-                f'inputs: no output of the model ({", ".join(outputs)}) needs "{name}"'
-                + (f" beside {', '.join(others)}" if others else "")
+                f'inputs: no output of the model ({listed(outputs)}) needs "{name}"'
+                + (f" beside {listed(others)}" if others else "")
             )
     kept = [name for name in model.inputs if name in left and name not in names]
     return LoadedModel(graph_def, (*names, *kept), outputs)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError, UnknownNameError
 from graphquant_core.graph.frozen import GraphDefEditor, tensor_name
 from graphquant_core.graph.frozen.node_def import attribute_value
+from graphquant_core.listing import listed
 from graphquant_core.suggestions import closest
 from graphquant_export.inputs.loaded_model import LoadedModel
 
@@ -34,7 +35,7 @@ def with_input_shapes(model: LoadedModel, shapes: Mapping[str, Shape]) -> Loaded
         if name not in model.inputs:
             raise UnknownNameError(
                 f'input_shapes: the model has no input "{name}"{closest(name, model.inputs)}; it '
-                f"has {', '.join(model.inputs)}"
+                f"has {listed(model.inputs)}"
             )
         node = editor.node(name)
         fixed = _checked(name, shape, tf.TensorShape(node.attr["shape"].shape))
@@ -62,4 +63,4 @@ def _checked(name: str, shape: object, known: tf.TensorShape) -> tf.TensorShape:
 def _text(shape: object) -> str:
     if not isinstance(shape, Sequence) or isinstance(shape, str):
         return repr(shape)
-    return ",".join("?" if size is None else str(size) for size in shape)
+    return listed("?" if size is None else size for size in shape)

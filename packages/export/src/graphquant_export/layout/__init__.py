@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from graphquant_export.layout.with_channels_last import INNER, is_nchw, with_channels_last
+from graphquant_export.layout.to_channels_last import INNER, is_nchw, with_channels_last
 
 __all__ = ["INNER", "is_nchw", "with_channels_last"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphquant_export.rewriting.rewrite import rewrite
+from graphquant_export.rewriting.apply_rules import rewrite
 from graphquant_export.rewriting.rule import Rule
 from graphquant_export.rewriting.site import Site
 

@@ -140,8 +140,9 @@ class Target:
         from graphquant_core.record import Record
         from graphquant_core.weight_record import WeightRecord
 
-        if isinstance(record, Record | WeightRecord) or not self.weights_alone:
-            # What else it is, the target refuses.
+        known = isinstance(record, Record | WeightRecord) or not self.weights_alone
+        # What is no list of parameters either, the target refuses.
+        if known or isinstance(record, str | Mapping) or not isinstance(record, Iterable):
             return cast("Factors", record)
         from graphquant_export.targets.mnn.weight_params import weight_record
 

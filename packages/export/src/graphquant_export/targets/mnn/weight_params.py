@@ -13,6 +13,7 @@ from graphquant_core.suggestions import closest
 from graphquant_core.weight_record import WeightGrid, WeightRecord
 from graphquant_export.quantized.weight_layers import checked_weights
 from graphquant_export.targets.mnn.compress_params import LayerParams
+from graphquant_export.targets.mnn.known_ops import with_known_ops
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_export.targets.mnn.op_names import mnn_op_names
 
@@ -34,8 +35,7 @@ def weight_record(
         UnsupportedLayerError: An entry names no layer, or the groups of one differ.
     """
     layers = checked_params(params)
-    pruned = GraphDefEditor(model).graph_def(check_outputs(model, outputs))
-    view = GraphView(import_frozen(pruned))
+    view = _converted(model, outputs)
     wanted = {layer.op_name: layer for layer in layers}
     owners: dict[str, str] = {}
     for layer in plan_for_mnn(view.graph, view=view).layers:
@@ -64,8 +64,14 @@ def compress_params(
 
     Raises: as `layer_params`, and OutputNotFoundError when an output is not in the model.
     """
-    pruned = GraphDefEditor(model).graph_def(check_outputs(model, outputs))
-    return layer_params(GraphView(import_frozen(pruned)), record)
+    return layer_params(_converted(model, outputs), record)
+
+
+def _converted(model: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> GraphView:
+    """View of the graph that MNN's converter is given, whose layers it names."""
+    names = check_outputs(model, outputs)
+    pruned = GraphDefEditor(model).graph_def(names)
+    return GraphView(import_frozen(with_known_ops(pruned, names)))
 
 
 def layer_params(view: GraphView, record: WeightRecord) -> tuple[LayerParams, ...]:
