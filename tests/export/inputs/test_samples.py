@@ -23,6 +23,18 @@ def test_one_array_is_for_the_only_input(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found["image"], VALUES)
 
 
+def test_an_array_can_stay_in_its_file(tmp_path: Path) -> None:
+    """A .npy is mapped when it is asked for; a file that is cut off is refused as ever."""
+    np.save(tmp_path / "x.npy", VALUES)
+    found = load_samples(tmp_path / "x.npy", ["image"], mapped=True)["image"]
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, VALUES)
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "cut.npy").write_bytes(whole[:-8])
+    with pytest.raises(ModelFileError, match="holds no arrays"):
+        load_samples(tmp_path / "cut.npy", ["image"], mapped=True)
+
+
 def test_arrays_go_by_name(tmp_path: Path) -> None:
     """A .npz holds an array under the name of each placeholder, with or without ":0"."""
     np.savez(tmp_path / "x.npz", **{"scope/left": VALUES, "right:0": 2 * VALUES})

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 import attrs
-import numpy.typing as npt
 
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.loop import Schedule
@@ -25,7 +22,6 @@ class Task:
     Attributes:
         model: The float model, folded.
         samples: Samples of its inputs.
-        arrays: The same, as they were given.
         target: Name of the target.
         skip_layers: Names or patterns of layers that stay float.
         schedule: How long to train.
@@ -34,7 +30,6 @@ class Task:
 
     model: FoldedModel
     samples: Samples
-    arrays: Mapping[str, npt.NDArray[Any]] = attrs.field(repr=False)
     target: str
     skip_layers: tuple[str, ...]
     schedule: Schedule

@@ -89,7 +89,7 @@ def tune(
     _check_varied(arrays)
     if isinstance(skip_layers, str):
         raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
-    task = Task(folded, found, arrays, target, tuple(skip_layers), schedule, report)
+    task = Task(folded, found, target, tuple(skip_layers), schedule, report)
     return tune_weights(task, goal) if weight_only else tune_int8(task, goal)
 
 

@@ -41,7 +41,7 @@ def sensitivity(
     from graphquant_export import load_samples
 
     loaded = load(model, output, signature, model_input, input_shape)
-    arrays = load_samples(samples, loaded.inputs, "samples")
+    arrays = load_samples(samples, loaded.inputs, "samples", mapped=True)
     with stage_progress() as report:
         found = need("graphquant_tune", "sensitivity").sensitivity(
             loaded, arrays, skip_layers=skip_layer or [], report=report

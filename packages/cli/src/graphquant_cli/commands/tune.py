@@ -119,7 +119,7 @@ def tune(
     from graphquant_export import load_samples
 
     loaded = load(model, output, signature, model_input, input_shape)
-    arrays = load_samples(samples, loaded.inputs, "samples")
+    arrays = load_samples(samples, loaded.inputs, "samples", mapped=True)
     classes = None
     if labels is not None:
         classes = load_samples(labels, ["labels"], "labels")["labels"]

@@ -20,7 +20,11 @@ _STARTS = (b"\x93NUMPY", b"PK")
 
 
 def load_samples(
-    path: str | os.PathLike[str], inputs: Sequence[str], argument: str = "calibration"
+    path: str | os.PathLike[str],
+    inputs: Sequence[str],
+    argument: str = "calibration",
+    *,
+    mapped: bool = False,
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays in the file at `path`, by the names of `inputs`.
 
@@ -29,12 +33,13 @@ def load_samples(
             with a model of one placeholder, also a ``.npy``, or a ``.npz`` with one array.
         inputs: Names of the model's placeholders.
         argument: What error messages call `path`.
+        mapped: Whether the array of a ``.npy`` stays in the file, to be read where it is used.
 
     Raises:
         ModelFileError: The file can't be read, or holds no arrays.
         ConfigError: An array is called like no placeholder; names the closest.
     """
-    arrays = _read(path, argument)
+    arrays = _read(path, argument, mapped)
     if len(arrays) == len(inputs) == 1:
         (only,) = arrays.values()
         return {inputs[0]: only}
@@ -56,13 +61,13 @@ def load_samples(
     return found
 
 
-def _read(path: str | os.PathLike[str], argument: str) -> dict[str, npt.NDArray[Any]]:
+def _read(path: str | os.PathLike[str], argument: str, mapped: bool) -> dict[str, npt.NDArray[Any]]:
     """The arrays by name; that of a .npy has the name ""."""
     try:
         with open(path, "rb") as file:
             if not file.read(len(_STARTS[0])).startswith(_STARTS):
                 raise ModelFileError(f"{argument} ({path}) is neither a .npy nor a .npz file")
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(path, "r" if mapped else None, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
