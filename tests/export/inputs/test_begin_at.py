@@ -146,7 +146,7 @@ def test_a_shape_fixes_what_is_open(path):
     ("shapes", "error", "words"),
     [
         ({"z": (1, 4)}, UnknownNameError, 'no input "z".* it has x, y'),
-        ({"x": (1, 5)}, ConfigError, r"\(1,5\) contradicts that of the model, \(\?,4\)"),
+        ({"x": (1, 5)}, ConfigError, r"\(1, 5\) contradicts that of the model, \(\?, 4\)"),
         ({"x": (4,)}, ConfigError, "contradicts"),
         ({"x": (0, 4)}, ConfigError, "at least 1"),
         ({"x": (True, 4)}, ConfigError, "at least 1"),
