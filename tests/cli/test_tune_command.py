@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from graphquant_core.record import read_record
+from graphquant_export.targets.onnx.runtime import OnnxRuntime
 
 Run = Callable[..., Any]
 
@@ -91,6 +92,7 @@ def test_sensitivity_is_a_table_or_json(graphquant: Run, files: Any) -> None:
         (("--weight-only", "--size", "1B"), "cannot be reached: the smallest has"),
         (("--weight-only", "--target", "onx"), 'did you mean "onnx"'),
         (("--labels", "nothing.npy"), "nothing.npy"),
+        (("--labels", "{folder}/few.npy"), "are 3, the samples 20"),
     ],
 )
 def test_a_wrong_option_is_one_error_and_no_file(
@@ -100,10 +102,32 @@ def test_a_wrong_option_is_one_error_and_no_file(
     if "--size" in more:
         pytest.importorskip("onnxruntime")
     target = () if "--target" in more else ("--target", "onnx")
-    outcome = _tune(graphquant, files, *target, "--save-path", tmp_path / "m", *more)
-    assert outcome.exit_code != 0
-    assert message in outcome.stderr
+    folder = files.samples.parent
+    np.save(folder / "few.npy", np.zeros(3, np.int64))
+    given = [str(one).format(folder=folder) for one in more]
+    outcome = _tune(graphquant, files, *target, "--save-path", tmp_path / "m", *given)
+    assert outcome.exit_code == 2
+    assert message in " ".join(outcome.stderr.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_files_that_compute_something_else_are_told_by_the_exit_code(
+    graphquant: Run, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written, the problem is an error line, and the code is that of a failed check."""
+    pytest.importorskip("onnxruntime")
+    right = OnnxRuntime.run
+
+    def turned_around(self: OnnxRuntime, feeds: Any, outputs: Any) -> Any:
+        return {name: 1 - value for name, value in right(self, feeds, outputs).items()}
+
+    monkeypatch.setattr(OnnxRuntime, "run", turned_around)
+    options = ("--target", "onnx", "--weight-only", "--save-path", tmp_path / "m")
+    outcome = _tune(graphquant, files, *options)
+    assert outcome.exit_code == 1
+    assert "error: " in outcome.stderr
+    assert "verified on" not in outcome.stdout
+    assert (tmp_path / "m.onnx").exists()
 
 
 def test_without_the_package_the_error_says_what_to_install(

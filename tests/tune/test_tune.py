@@ -15,12 +15,15 @@ from graphquant_core.exceptions import (
     NoLayersError,
     NonFiniteError,
     RangeError,
+    RecordError,
     UnknownNameError,
 )
+from graphquant_core.graph.frozen.node_def import const_node
 from graphquant_core.weight_record import WeightRecord
 from graphquant_export import export
 from graphquant_export.inputs import LoadedModel
 from graphquant_tune import sensitivity, tune
+from graphquant_tune.folded import fold_model
 
 v1 = tf.compat.v1
 
@@ -130,6 +133,37 @@ def test_the_summary_is_json(models, images):
 
 def _loaded(found) -> LoadedModel:
     return LoadedModel(found.graph_def, ("images",), found.outputs)
+
+
+def test_zeros_of_a_pruned_model_stay_zero(models, images):
+    """Without training and with it, on a symmetric grid."""
+    random, model = np.random.default_rng(0), models["classifier"]()
+    pruned = {}
+    for node in model.graph_def.node:
+        value = tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else np.zeros(1)
+        if value.dtype == np.float32 and value.ndim > 1:
+            pruned[value.shape] = random.random(value.shape) < 0.5
+            node.CopyFrom(const_node(node.name, np.where(pruned[value.shape], 0, value)))
+    for steps in (0, 10):
+        found = tune(model, {"images": images}, "onnx", weight_only=True, steps=steps)
+        assert not any(grid.asymmetric for grid in found.factors.values())
+        folded = fold_model(found.graph_def, found.outputs)
+        weights = [value for value in folded.values().values() if value.ndim > 1]
+        assert len(weights) == len(pruned) == 4
+        for weight in weights:
+            assert not weight[pruned[weight.shape]].any()
+            assert weight.any()
+
+
+def test_what_cannot_be_exported_is_not_trained(models, images):
+    """A target without weights alone is refused before the first step."""
+    stages = []
+    with pytest.raises(RecordError, match="int8 models only"):
+        tune(
+            models["classifier"](), {"images": images}, "ascend", weight_only=True, steps=10_000,
+            report=lambda stage, *_: stages.append(stage),
+        )  # fmt: skip
+    assert "training" not in stages
 
 
 SHAPE = (16, 8, 8, 3)

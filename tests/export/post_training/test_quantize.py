@@ -222,6 +222,19 @@ def test_what_does_not_fit_is_refused() -> None:
         quantize_post_training(MODEL, ["logits"], [IMAGES])  # type: ignore[arg-type]
 
 
+def test_one_nan_is_found_wherever_it_is() -> None:
+    """Among more values than are looked at, and where the ends are finite."""
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 64, 64, 16], "images")
+        weight = np.ones((1, 1, 16, 4), np.float32)
+        tf.nn.conv2d(tf.sqrt(x), weight, 1, "SAME", name="conv")
+    images = np.random.default_rng(0).uniform(1, 2, (8, 64, 64, 16)).astype(np.float32)
+    quantize_post_training(graph.as_graph_def(), ["conv"], {"images": images})
+    images[3, 20, 30, 5] = -1
+    with pytest.raises(NonFiniteError, match="activation"):
+        quantize_post_training(graph.as_graph_def(), ["conv"], {"images": images})
+
+
 def test_samples_without_content_are_told(caplog: pytest.LogCaptureFixture) -> None:
     """A range of nothing but zeros is a guess; one warning names the first layer."""
     _quantize()

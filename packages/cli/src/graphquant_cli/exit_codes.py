@@ -10,7 +10,7 @@ UNEXPECTED = 3
 """A defect of graphquant or of a plugin."""
 
 EXPLANATION = """\
-Exit codes: 0 all is well; 1 a check found something (verify, diff, check); 2 wrong usage, or an
-error that says what to do; 3 an unexpected error, a defect. --debug before the command prints
+Exit codes: 0 all is well; 1 a check found something (verify, tune, diff, check); 2 wrong usage, or
+an error that says what to do; 3 an unexpected error, a defect. --debug before the command prints
 errors with their traceback.
 """

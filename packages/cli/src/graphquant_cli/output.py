@@ -35,8 +35,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print `content` as indented JSON to stdout; NaN and infinity, which JSON lacks, as null."""
-    typer.echo(json.dumps(_finite(content), indent=2, allow_nan=False))
+    """Print `json_text` of `content` to stdout."""
+    typer.echo(json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """`content` as indented JSON; NaN and infinity, which JSON lacks, as null."""
+    return json.dumps(_finite(content), indent=2, allow_nan=False)
 
 
 def print_error(message: str) -> None:

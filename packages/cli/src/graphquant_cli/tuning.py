@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphquant_cli.exporting import RECORD, write_weight_sources
-from graphquant_core.listing import listed
+from graphquant_cli.output import json_text
+from graphquant_core.exceptions import ConfigError
+from graphquant_core.listing import choices, listed
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import Artifact
@@ -68,32 +69,40 @@ def write_tuned(
         write_record(record, completed if isinstance(completed, Record) else found.factors)
         sources = (graph, record)
     summary = Path(f"{save_path}{SUMMARY}")
-    write_whole(summary, json.dumps(found.summary(), indent=2) + "\n")
+    write_whole(summary, json_text(found.summary()) + "\n")
     return artifact, (*sources, summary)
+
+
+def check_labels(path: Path, labels: Any, samples: dict[str, Any]) -> None:
+    """Returns when there is a label for each sample, before anything is trained.
+
+    Raises:
+        ConfigError: There are more or fewer; names the file.
+    """
+    counts = {len(value) for value in samples.values() if value.ndim}
+    if not labels.ndim or len(labels) not in counts:
+        raise ConfigError(
+            f"labels ({path}) are {len(labels) if labels.ndim else 'no list'}, the samples "
+            f"{choices(sorted(counts))}"
+        )
 
 
 def verify_tuned(artifact: Artifact, samples: dict[str, Any], labels: Any | None) -> dict[str, Any]:
     """What `verify` finds on the first samples, and with labels on all of them."""
     from graphquant_core.exceptions import MissingDependencyError
     from graphquant_export import verify
+    from graphquant_export.inputs.samples import first_samples
 
-    most = None if labels is not None else VERIFIED_SAMPLES
+    taken = samples if labels is not None else first_samples(samples, VERIFIED_SAMPLES)
     try:
-        found = verify(artifact, _first(samples, most), labels=labels)
+        found = verify(artifact, taken, labels=labels)
     except MissingDependencyError as error:
-        return {"verified": None, "lines": [f"not verified: {error}"]}
+        return {"verified": None, "lines": [f"not verified: {error}"], "problems": []}
     lines = [
         f'accuracy of "{one.output}": {one.accuracy.runtime:.2%} in the runtime'
         for one in found.outputs
         if one.accuracy is not None
     ]
-    problems = found.problems() or [f"{found.target}: verified on {found.samples} samples"]
-    return {"verified": found.ok(), "lines": [*lines, *problems]}
-
-
-def _first(samples: dict[str, Any], most: int | None) -> dict[str, Any]:
-    count = max((len(value) for value in samples.values() if value.ndim), default=0)
-    return {
-        name: value[:most] if value.ndim and len(value) == count else value
-        for name, value in samples.items()
-    }
+    if found.ok():
+        lines.append(f"{found.target}: verified on {found.samples} samples")
+    return {"verified": found.ok(), "lines": lines, "problems": list(found.problems())}

@@ -89,7 +89,9 @@ def export(
     """
     exporter = load_registry().exporter(target)
     if samples is not None:
-        options["calibration"] = _first(samples)
+        from graphquant_export.inputs.samples import first_samples
+
+        options["calibration"] = first_samples(samples, RANGE_SAMPLES)
     artifact: Artifact = exporter.export(
         model.graph_def, list(model.outputs), factors, save_path, **options
     )
@@ -109,14 +111,3 @@ def open_artifact(
     from graphquant_export.verification import open_artifact as open_exported
 
     return open_exported(target, save_path, model.graph_def, model.outputs, factors)
-
-
-def _first(samples: Samples) -> dict[str, npt.ArrayLike]:
-    import numpy as np
-
-    values = {name: np.asarray(value) for name, value in samples.items()}
-    count = max((len(value) for value in values.values() if value.ndim), default=0)
-    return {
-        name: value[:RANGE_SAMPLES] if value.ndim and len(value) == count else value
-        for name, value in values.items()
-    }

@@ -15,6 +15,7 @@ import tensorflow as tf
 import graphquant_qat as amct
 from graphquant_core.graph.frozen import cpu_session
 from graphquant_core.record import Record, parse_record
+from graphquant_export.inputs.quiet import quiet_tensorflow
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.loop import Ended, Loop, Progress, Schedule
 from graphquant_tune.samples import Samples
@@ -83,9 +84,10 @@ def _frozen(
         for variable in made:
             variable.load(learned[variable.op.name], session)
         text = session.run(record)
-        frozen = v1.graph_util.convert_variables_to_constants(
-            session, graph.as_graph_def(), list(model.outputs)
-        )
+        with quiet_tensorflow():
+            frozen = v1.graph_util.convert_variables_to_constants(
+                session, graph.as_graph_def(), list(model.outputs)
+            )
     return frozen, parse_record(text.decode())
 
 

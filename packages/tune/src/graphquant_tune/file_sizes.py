@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,21 @@ MOST_FILES = 6
 
 def artifact_size(export: Callable[[Path], Any]) -> int:
     """Bytes of the main file that `export` writes; names start with the path that it is given."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _nothing_said():
         size: int = export(Path(folder) / "model").paths[0].stat().st_size
         return size
+
+
+@contextlib.contextmanager
+def _nothing_said() -> Iterator[None]:
+    """Keeps warnings back: what is said of a file that is thrown away is said of the real one."""
+    logger = logging.getLogger("graphquant_export")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @attrs.frozen

@@ -39,6 +39,7 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
     before = after = deployed_quality(task, graph_def, record)
     ended = Ended()
     if task.schedule.steps:
+        task.check_exportable(graph_def, record)
 
         def heard(progress: Progress) -> None:
             task.report("training", progress.step, progress.steps, f"loss {progress.loss:.4g}")

@@ -49,7 +49,9 @@ class Samples:
         batches = make_batches(graph, self._arrays, batch_size, "samples")
         self.count = sum(batch.size for batch in batches)
         if self.count < FEWEST:
-            raise ConfigError(f"samples ({self.count}) are too few: give at least {FEWEST}, or 500")
+            raise ConfigError(
+                f"samples ({self.count}) are too few: give at least {FEWEST}, better a thousand"
+            )
         self.batch_size = batches[0].size
         self._order = np.random.default_rng(0).permutation(self.count)
         self._split = [

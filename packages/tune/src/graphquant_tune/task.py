@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 
 import attrs
+import tensorflow as tf
 
+from graphquant_core.registry import load_registry
+from graphquant_core.weight_record import Factors
+from graphquant_tune.file_sizes import artifact_size
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.loop import Schedule
 from graphquant_tune.quality import Quality
@@ -34,6 +38,19 @@ class Task:
     skip_layers: tuple[str, ...]
     schedule: Schedule
     report: Report
+
+    def check_exportable(self, graph_def: tf.compat.v1.GraphDef, factors: Factors) -> None:
+        """Exports the untrained model to a folder that is thrown away.
+
+        What can't be exported, because a wheel is missing or the target hasn't such models, isn't
+        trained for minutes first.
+
+        Raises: as the target's exporter.
+        """
+        self.report("trying the export", 0, 1, "")
+        exporter = load_registry().exporter(self.target)
+        outputs = list(self.model.outputs)
+        artifact_size(lambda path: exporter.export(graph_def, outputs, factors, path))
 
     def warn_of_loss(self, before: Quality, after: Quality) -> None:
         """Says that training made the model worse, so that its start is kept."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from graphquant_core.exceptions import ConfigError
-from graphquant_core.graph.frozen import import_frozen, tensor_name
+from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.listing import listed
 from graphquant_core.registry import load_registry
 from graphquant_export.inputs import LoadedModel
@@ -85,8 +84,7 @@ def tune(
     load_registry().exporter(target)
     folded = fold_model(model.graph_def, model.outputs)
     found = Samples(import_frozen(folded.graph_def), samples, _whole("batch_size", batch_size, 1))
-    arrays = {tensor_name(str(name)): np.asarray(value) for name, value in samples.items()}
-    _check_varied(arrays)
+    _check_varied(found.some(LOOKED_AT))
     if isinstance(skip_layers, str):
         raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
     task = Task(folded, found, target, tuple(skip_layers), schedule, report)
@@ -132,8 +130,8 @@ def _check_varied(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     Raises:
         ConfigError: All samples are alike.
     """
-    firsts = [value[:LOOKED_AT] for value in arrays.values() if value.ndim]
-    if firsts and all((value == value[:1]).all() for value in firsts):
+    batched = [value for value in arrays.values() if value.ndim]
+    if batched and all((value == value[:1]).all() for value in batched):
         raise ConfigError(
             f"samples ({listed(arrays)}) are all alike: nothing can be learned from them"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from graphquant_tune.allocating import bits_within_quality, bits_within_size
 from graphquant_tune.allocation import Bits
+from graphquant_tune.choose_bits import bits_within_quality, bits_within_size
 from graphquant_tune.compare import Comparison
 from graphquant_tune.distill import distil
 from graphquant_tune.goals import Goal
@@ -55,8 +55,9 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
         lambda done, total: task.report("rounding weights", done, total, ""),
     )  # fmt: skip
     before = after = quality_of(model.graph_def, made.graph_def, model.outputs, task.samples)
-    ended = Ended()
+    record, ended = weight_record(bits, widths), Ended()
     if task.schedule.steps:
+        task.check_exportable(made.graph_def, record)
         values, ended = _trained(task, bits, model.values_in(made.graph_def), widths)
         trained = put_on_grids(model, values, bits, widths)
         quality = quality_of(model.graph_def, trained.graph_def, model.outputs, task.samples)
@@ -64,7 +65,6 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
             made, after = trained, quality
         else:
             task.warn_of_loss(before, quality)
-    record = weight_record(bits, widths)
     return TunedModel(
         made.graph_def, model.outputs, record, bits, made.plan, found, before, after, ended
     )

@@ -147,10 +147,9 @@ def _values(
 def _warn_of_weak_groups(record: GraphRecord, values: Mapping[str, Float32Array]) -> None:
     """Logs which layers have groups that training left without anything to store."""
     for name, weight in record.weights.items():
-        zeros = name in (record.zeros or ())
         factor = None if weight.factor is None else values[weight.factor]
         rows = weight.folded_rows(values[weight.weight], factor)
-        settings = weight.settings_with_zero() if zeros else weight.settings
+        settings = record.settings_of(name)
         warn_of_weak_groups(name, rows, settings)
 
 

@@ -20,7 +20,8 @@ from graphquant_core.registry import Registry, load_registry
 from graphquant_core.weight_record import WeightGrid, WeightRecord
 from graphquant_export.targets.mnn import ConverterCommand, LayerParams, save_compress_params
 from graphquant_wq.graph.dampening import dampening_loss
-from graphquant_wq.graph.group_steps import StepVariables, step_of_each, step_variables
+from graphquant_wq.graph.group_steps import StepVariables, step_variables
+from graphquant_wq.graph.kept_zeros import zero_keeper
 from graphquant_wq.graph.rewrite import quantize_graph
 from graphquant_wq.graph.start import (
     Start,
@@ -29,8 +30,6 @@ from graphquant_wq.graph.start import (
     trained_variables,
 )
 from graphquant_wq.graph.variables import (
-    masked_update,
-    plain_variable,
     read_started,
     set_variables,
 )
@@ -130,8 +129,11 @@ class WeightQuantizer:
         set_variables(self._graph, sess, new)
         record.zeros = kept
         record.session = weakref.ref(sess)
-        record.keep_zeros = self._zero_keeper(values, kept)
-        self._start_step_units(sess, registry)
+        record.keep_zeros = zero_keeper(self._graph, record, values)
+        if self._step_variables:
+            values, _ = self._weights(sess, registry)
+            for made in self._step_variables:
+                set_variables(self._graph, sess, made.start(record, values))
 
     def update(self, sess: tf.compat.v1.Session) -> None:
         """Set kept zeros to zero again. Call it after each training step.
@@ -196,10 +198,10 @@ class WeightQuantizer:
         Raises:
             GraphStateError: `init` was not called.
         """
-        zeros = self._check_initialized()
+        self._check_initialized()
         params: list[LayerParams] = []
         for name, weight in self._record.weights.items():
-            settings = weight.settings_with_zero() if name in zeros else weight.settings
+            settings = self._record.settings_of(name)
             params += [
                 LayerParams(op_name, settings.bits, settings.asymmetric, settings.block_size)
                 for op_name in weight.mnn_names
@@ -212,12 +214,11 @@ class WeightQuantizer:
         Raises:
             GraphStateError: `init` was not called.
         """
-        zeros = self._check_initialized()
-        grids = {}
-        for name, weight in self._record.weights.items():
-            settings = weight.settings_with_zero() if name in zeros else weight.settings
-            grids[name] = WeightGrid(settings.bits, settings.asymmetric, settings.block_size)
-        return WeightRecord(grids)
+        self._check_initialized()
+        settings = {name: self._record.settings_of(name) for name in self._record.weights}
+        return WeightRecord(
+            {name: WeightGrid(s.bits, s.asymmetric, s.block_size) for name, s in settings.items()}
+        )
 
     def save_compress_params(
         self, filename: str | os.PathLike[str], append: bool = False
@@ -247,13 +248,12 @@ class WeightQuantizer:
         if sess.graph is not self._graph:
             raise ConfigError("sess is a session on another graph than the quantiser's")
 
-    def _check_initialized(self) -> frozenset[str]:
+    def _check_initialized(self) -> None:
         if self._record.zeros is None:
             raise GraphStateError(
                 "WeightQuantizer.init(sess) was not called: call it after the variables are "
                 "restored and before training"
             )
-        return self._record.zeros
 
     def _weights(
         self, sess: tf.compat.v1.Session, registry: Registry
@@ -272,41 +272,3 @@ class WeightQuantizer:
                 "WeightQuantizer.init(sess) needs the weights: initialise or restore the "
                 f"variables first ({' '.join(error.message.split())})"
             ) from error
-
-    def _start_step_units(self, sess: tf.compat.v1.Session, registry: Registry) -> None:
-        """Gives the variables of `in_step_units` their values, of the weights as they are now."""
-        if not self._step_variables:
-            return
-        values, _ = self._weights(sess, registry)
-        new: dict[str, npt.NDArray[Any]] = {}
-        for made in self._step_variables:
-            for name, layer in made.weights.items():
-                weight = self._record.weights[layer]
-                settings = weight.settings
-                if layer in (self._record.zeros or ()):
-                    settings = weight.settings_with_zero()
-                factor = None if weight.factor is None else values[weight.factor]
-                steps = step_of_each(weight, values[weight.weight], factor, settings)
-                new[made.steps[name].op.name] = made.ratio * steps
-                new[made.pending[name].op.name] = np.zeros_like(steps)
-        set_variables(self._graph, sess, new)
-
-    def _zero_keeper(
-        self, values: Mapping[str, npt.NDArray[np.float32]], kept: frozenset[str]
-    ) -> str | None:
-        """Name of the op that sets the zeros of all layers in `kept` to zero again."""
-        view = GraphView(self._graph)
-        masks: dict[str, npt.NDArray[np.bool_]] = {}
-        for name in sorted(kept):
-            weight = self._record.weights[name]
-            variable = plain_variable(view, self._graph.get_tensor_by_name(weight.weight))
-            if variable is None:
-                logger.warning(
-                    'the zeros of layer "%s" are not kept: its weight is no plain variable', name
-                )
-                continue
-            masks[variable.name] = values[weight.weight] == 0
-        if not masks:
-            return None
-        ops = [(self._graph.get_operation_by_name(name), mask) for name, mask in masks.items()]
-        return str(masked_update(self._graph, ops).name)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.exporting import (
     RECORD,
     check_inputs_are_kept,
@@ -30,11 +31,12 @@ from graphquant_cli.options import (
     SkipLayersOption,
     TargetOption,
 )
-from graphquant_cli.output import print_table
+from graphquant_cli.output import print_error, print_table
 from graphquant_cli.progress import stage_progress
 from graphquant_cli.tuning import (
     QUALITY_HEADER,
     SUMMARY,
+    check_labels,
     quality_rows,
     said,
     verify_tuned,
@@ -123,6 +125,7 @@ def tune(
     classes = None
     if labels is not None:
         classes = load_samples(labels, ["labels"], "labels")["labels"]
+        check_labels(labels, classes, arrays)
     check_writable(Path(f"{save_path}{SUMMARY}"), "save_path")
     with stage_progress() as report:
         found = need("graphquant_tune", "tune").tune(
@@ -150,3 +153,7 @@ def tune(
             typer.echo(line)
     details = {**found.summary(), "verified": checked["verified"]}
     print_artifact(artifact, as_json, details, sources)
+    for problem in checked["problems"]:
+        print_error(problem)
+    if checked["problems"]:
+        raise typer.Exit(CHECK_FAILED)

@@ -1,4 +1,4 @@
-"""TensorFlow's own log lines, held back while a model is loaded."""
+"""TensorFlow's own log lines, held back while a model is loaded or frozen."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,16 @@ def load_samples(
             )
         found[name] = value
     return found
+
+
+def first_samples(samples: Mapping[str, npt.ArrayLike], most: int) -> dict[str, npt.NDArray[Any]]:
+    """The first `most` samples of each input; what has another number of rows is left as it is."""
+    values = {name: np.asarray(value) for name, value in samples.items()}
+    count = max((len(value) for value in values.values() if value.ndim), default=0)
+    return {
+        name: value[:most] if value.ndim and len(value) == count else value
+        for name, value in values.items()
+    }
 
 
 def _read(path: str | os.PathLike[str], argument: str, mapped: bool) -> dict[str, npt.NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 import attrs
@@ -17,14 +18,11 @@ from graphquant_core.suggestions import closest
 from graphquant_core.weight_record import WeightGrid, WeightRecord
 
 
-def weight_handlers(registry: Registry | None = None) -> dict[str, LayerHandler]:
-    """What describes the layers with a weight, by op type: a MatMul's may be transposed."""
-    known = registry or load_registry()
-    return {**known.handlers, "MatMul": _MatMulHandler()}
-
-
 def weight_plan(
-    graph: tf.Graph, registry: Registry | None = None, view: GraphView | None = None
+    graph: tf.Graph,
+    registry: Registry | None = None,
+    view: GraphView | None = None,
+    limited: Callable[[LayerHandler], LayerHandler] = lambda handler: handler,
 ) -> Plan:
     """Every op of `graph` with a weight: a Layer that can be quantised, or a Skip with its reason.
 
@@ -32,12 +30,15 @@ def weight_plan(
         graph: The graph; nothing in it is changed.
         registry: Where handlers come from; the installed plugins by default.
         view: A view of `graph` made before, to save making one.
+        limited: From a handler to one that skips what a target can't do.
 
     Raises:
         PluginError: A handler raised, or its description doesn't fit the op.
     """
     known = registry or load_registry()
-    handlers = MappingProxyType(weight_handlers(known))
+    # A MatMul's weight may be transposed here, which int8 layers of a record can't be.
+    described = {**known.handlers, "MatMul": _MatMulHandler()}
+    handlers = MappingProxyType({name: limited(found) for name, found in described.items()})
     plan = plan_graph(graph, attrs.evolve(known, handlers=handlers), view)
     return Plan(tuple(row for row in plan.rows if isinstance(row, Skip) or row.weight_source))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +26,31 @@ class StepVariables:
         ratio: What a step is multiplied by.
         steps: ratio * step of each element, by the name of the weight's variable.
         pending: Zeros between two training steps, likewise.
-        weights: The layers that take the weight, likewise; they share one grid.
+        weights: A layer that takes the weight, likewise; all that do share one grid.
     """
 
     ratio: float
     steps: dict[str, tf.Variable]
     pending: dict[str, tf.Variable]
     weights: dict[str, str]
+
+    def start(
+        self, record: GraphRecord, values: Mapping[str, Float32Array]
+    ) -> dict[str, Float32Array]:
+        """Value of each variable, by the name of its op.
+
+        Args:
+            record: What is known of the graph.
+            values: Its weights and factors as training starts from them, by tensor name.
+        """
+        found = {}
+        for name, layer in self.weights.items():
+            weight = record.weights[layer]
+            factor = None if weight.factor is None else values[weight.factor]
+            steps = step_of_each(weight, values[weight.weight], factor, record.settings_of(layer))
+            found[self.steps[name].op.name] = self.ratio * steps
+            found[self.pending[name].op.name] = np.zeros_like(steps)
+        return found
 
 
 def step_variables(graph: tf.Graph, record: GraphRecord, ratio: float) -> StepVariables:

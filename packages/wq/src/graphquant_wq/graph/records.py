@@ -98,6 +98,11 @@ class GraphRecord:
     stripped: bool = False
     norms: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
+    def settings_of(self, name: str) -> LayerSettings:
+        """How the layer `name` is quantised: on a grid that zero is on, where zeros are kept."""
+        weight = self.weights[name]
+        return weight.settings_with_zero() if name in (self.zeros or ()) else weight.settings
+
     def tensors(self, *fields: str) -> list[str]:
         """Names of the tensors that `fields` of the weights hold, each once."""
         named = (getattr(weight, field) for weight in self.weights.values() for field in fields)

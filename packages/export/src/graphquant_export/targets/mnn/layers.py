@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import attrs
 import tensorflow as tf
 
 from graphquant_core.exceptions import UnsupportedLayerError
-from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.graph import GraphView
 from graphquant_core.graph.control_flow import control_flow_context
 from graphquant_core.handler import LayerHandler, text_attribute
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.listing import choices
 from graphquant_core.plan import Plan
-from graphquant_core.registry import Registry, load_registry
-from graphquant_export.quantized.weight_layers import weight_handlers
+from graphquant_core.registry import Registry
+from graphquant_export.quantized.weight_layers import weight_plan
 
 _CONTROL_FLOW = frozenset({"If", "StatelessIf", "StatelessWhile", "While"})
 QUANTIZED_TYPES = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul")
@@ -26,19 +24,9 @@ def plan_for_mnn(
 ) -> Plan:
     """Every op of `graph` with a weight: a Layer that MNN quantises, or a Skip with its reason.
 
-    Args:
-        graph: The graph; nothing in it is changed.
-        registry: Where handlers come from; the installed plugins by default.
-        view: A view of `graph` made before, to save making one.
-
-    Raises:
-        PluginError: A handler raised, or its description doesn't fit the op.
+    Arguments and errors are those of `weight_plan`.
     """
-    known = registry or load_registry()
-    described = weight_handlers(known)
-    handlers = {op_type: _MnnHandler(handler) for op_type, handler in described.items()}
-    plan = plan_graph(graph, attrs.evolve(known, handlers=MappingProxyType(handlers)), view)
-    return Plan(tuple(row for row in plan.rows if isinstance(row, Skip) or row.weight_source))
+    return weight_plan(graph, registry, view, _MnnHandler)
 
 
 def check_convertible(graph: tf.Graph) -> None:
