@@ -57,12 +57,17 @@ def test_the_first_that_holds_is_found_by_halving(values):
     assert first_that(range(len(values)), lambda i: values[i]) == wanted
 
 
-@given(LAYERS, st.integers(0, 5_000), st.floats(0.9, 1.3), st.floats(0, 1))
-def test_what_is_chosen_for_a_size_really_weighs_no_more(layers, fixed, error, share):
-    """However far the estimate is off; a size below the smallest is an error that says it."""
+@given(LAYERS, st.integers(0, 5_000), st.floats(0.9, 1.3), st.floats(0, 1), st.integers(0, 3_000))
+def test_what_is_chosen_for_a_size_really_weighs_no_more(layers, fixed, error, share, more):
+    """However far the estimate is off; a size below the smallest is an error that says it.
+
+    Each width beyond the first weighs `more` here, which sizes of uniform files don't tell. What is
+    chosen is no smaller than the first allocation that is sure to fit.
+    """
 
     def measure(bits):
-        return int(fixed + error * sum(layer.weights * bits[layer.name] for layer in layers))
+        weights = error * sum(layer.weights * bits[layer.name] for layer in layers)
+        return int(fixed + weights) + more * (len(set(bits.values())) - 1)
 
     uniform = {b: measure({layer.name: b for layer in layers}) for b in WIDTHS}
     sizes = Sizes(uniform, {layer.name: layer.weights for layer in layers})
@@ -70,6 +75,9 @@ def test_what_is_chosen_for_a_size_really_weighs_no_more(layers, fixed, error, s
     size = int(uniform[2] + share * (uniform[8] - uniform[2]))
     bits, weighs = largest_within(path, size, sizes, measure)
     assert measure(bits) == weighs <= size
+    most = more * (len(WIDTHS) - 1) + 3
+    sure = first_that(path, lambda bits: sizes.estimate(bits) + most <= size)
+    assert sure is None or path.index(bits) <= path.index(sure)
     with pytest.raises(ConfigError, match=rf"cannot be reached: the smallest has {uniform[2]}"):
         largest_within(path, uniform[2] - 1, sizes, measure)
 

@@ -43,10 +43,9 @@ def test_distances_are_those_of_float64(kind, wanted):
     """And 0 for equal answers."""
     t, s = (RANDOM.normal(size=(7, 5)) * 3 for _ in range(2))
     with tf.Graph().as_default(), v1.Session() as session:
-        found, nothing = session.run(
-            [distance(Output("y", kind, "y:0"), tf.constant(t, tf.float32), tf.constant(x, tf.float32))
-             for x in (s, t)]
-        )  # fmt: skip
+        output, teacher = Output("y", kind, "y:0"), tf.constant(t, tf.float32)
+        distances = [distance(output, teacher, tf.constant(x, tf.float32)) for x in (s, t)]
+        found, nothing = session.run(distances)
     assert found == pytest.approx(wanted(t, s), rel=1e-4)
     assert nothing == pytest.approx(0, abs=1e-6)
 

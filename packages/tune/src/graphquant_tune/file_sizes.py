@@ -88,7 +88,7 @@ def largest_within(
             return bits, found
         if bits == path[-1]:
             break
-        excess += found - sizes.estimate(bits) - excess + 1
+        excess = max(excess, found - sizes.estimate(bits) + 1)
     bits = path[-1]
     found = measure(bits)
     if found > size:
