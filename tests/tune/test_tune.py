@@ -105,6 +105,10 @@ def test_int8_within_a_quality_leaves_layers_float(models, images, name):
     found = untrained(models, images, name, weight_only=False, within=f"{wanted}dB")
     assert 0 < len(found.bits) < len(everything.bits)
     assert found.before.sqnr >= wanted
+    costs = {layer.name: layer.distances[8] for layer in found.sensitivities}
+    assert costs.keys() == everything.bits.keys()
+    left = costs.keys() - found.bits.keys()
+    assert max(costs[name] for name in found.bits) <= min(costs[name] for name in left)
     reasons = [skip.reason for skip in found.plan.skips if skip.name not in found.bits]
     assert any("costs more than is allowed" in reason for reason in reasons)
 
