@@ -252,6 +252,23 @@ def test_a_graph_is_rewritten_for_one_target(tmp_path):
         amct.create_quant_retrain_model(net.graph, config_file, record_file, target="mnn")
 
 
+def test_the_order_of_several_targets_does_not_count(tmp_path):
+    """The same targets the other way round change nothing; one of them alone is an error."""
+    net = build(False)
+    config_file, record_file = str(tmp_path / "c.json"), str(tmp_path / "r.txt")
+    amct.create_quant_retrain_config(config_file, net.graph)
+    amct.create_quant_retrain_model(net.graph, config_file, record_file, target=["litert", "onnx"])
+    before = net.graph.as_graph_def()
+    *added, _ = amct.create_quant_retrain_model(
+        net.graph, config_file, record_file, target=["onnx", "litert"]
+    )
+    assert not added
+    named = {node.name: node for node in net.graph.as_graph_def().node}
+    assert all(named[node.name] == node for node in before.node)
+    with pytest.raises(GraphStateError, match="rewritten for onnx, litert already"):
+        amct.create_quant_retrain_model(net.graph, config_file, record_file, target="onnx")
+
+
 def test_a_config_that_names_what_the_target_does_not_round_is_refused(tmp_path):
     """It lists what there is."""
     net = build(True)
