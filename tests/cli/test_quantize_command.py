@@ -225,6 +225,8 @@ def test_no_file_of_a_target_takes_the_place_of_the_record(
         (["--calibration", "x.npy", "--bits", "4"], "--bits is for --weight-only"),
         (["--calibration", "x.npy", "--symmetric"], "--symmetric is for --weight-only"),
         (["--calibration", "x.npy", "--uniform"], "--uniform is for --weight-only"),
+        (["--weight-only", "--activation", "mse"], "--activation is for the ranges of activations"),
+        (["--weight-only", "--batch-size", "8"], "--batch-size is for the ranges of activations"),
         (["--weight-only", "--bits", "9"], "bits (9)"),
         (["--weight-only", "--layer-bits", "conv"], "--layer-bits (conv)"),
         (["--calibration", "missing.npy"], "missing.npy"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -65,6 +67,22 @@ def test_the_default_bounds_the_values_of_a_batch():
     assert [row[0] for row in sizes(graph, x=(300, 2))] == [256, 44]
     assert [row[0] for row in sizes(graph, x=(5, 2**19))] == [2, 2, 1]
     assert [row[0] for row in sizes(graph, x=(2, 2**21))] == [1, 1]
+
+
+def test_one_part_is_in_memory_at_a_time(tmp_path):
+    """Bytes in a file of 40 MB become floats of 160 MB, of which a part has 1.6 MB."""
+    np.save(tmp_path / "x.npy", np.ones((40_000, 1000), np.uint8))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    graph = graph_of(x=[None, 1000])
+    tracemalloc.start()
+    try:
+        batches = make_batches(graph, {"x": mapped}, 400)
+        sums = [float(batch.by_op()["x"].sum()) for batch in batches]
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+    assert sums == [400_000.0] * 100
+    assert batches.total == 40_000
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True], ids=str)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from graphquant_core.exceptions import ConfigError, ModelFileError
+from graphquant_core.exceptions import ConfigError, FileWriteError, ModelFileError
 from graphquant_export.inputs import load_samples
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -33,6 +36,53 @@ def test_an_array_can_stay_in_its_file(tmp_path: Path) -> None:
     (tmp_path / "cut.npy").write_bytes(whole[:-8])
     with pytest.raises(ModelFileError, match="holds no arrays"):
         load_samples(tmp_path / "cut.npy", ["image"], mapped=True)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed], ids=["stored", "compressed"])
+def test_the_arrays_of_a_npz_can_stay_in_files(tmp_path: Path, save: Any) -> None:
+    """Mapped, in place or from a file without a name; small ones are read, damage is told."""
+    random = np.random.default_rng(0)
+    given = {
+        "left": random.normal(size=(700, 31)).astype(np.float32),
+        "right": np.asfortranarray(random.integers(0, 9, (300, 300))),
+        "rate": np.float32(0.5),
+        "empty": np.zeros((0, 3)),
+    }
+    save(tmp_path / "x.npz", **given)
+    found = load_samples(tmp_path / "x.npz", list(given), mapped=True)
+    assert list(found) == list(given)
+    for name, array in given.items():
+        assert isinstance(found[name], np.memmap) == (name in ("left", "right"))
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[20_000] ^= 1
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"bad\.npz"):
+        load_samples(tmp_path / "bad.npz", list(given), mapped=True)
+
+
+def test_objects_in_a_mapped_npz_are_not_unpickled(tmp_path: Path) -> None:
+    """Of any size."""
+    np.savez(tmp_path / "x.npz", x=np.array([{}] * 20_000, object), allow_pickle=True)
+    with pytest.raises(ModelFileError, match="holds no arrays"):
+        load_samples(tmp_path / "x.npz", ["x"], mapped=True)
+
+
+def test_a_full_temporary_folder_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the folder and how to choose another; a file may have 4 kB there."""
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((100_000,), np.float32))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(FileWriteError, match=r"TMPDIR sets another\): File too large"):
+            load_samples(tmp_path / "x.npz", ["x"], mapped=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
 
 
 def test_arrays_go_by_name(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphquant_core.exceptions import ConfigError
 
@@ -29,6 +29,49 @@ def load(
     from graphquant_export.inputs import load_model
 
     return load_model(model, outputs, signature, inputs=inputs or None, input_shapes=shapes)
+
+
+def load_feeds(
+    path: Path, model: LoadedModel, argument: str, image_range: str | None
+) -> dict[str, Any]:
+    """The samples at `path` for the inputs of `model`; arrays stay in their files.
+
+    Args:
+        path: What the user gave.
+        model: The model.
+        argument: The option that it was given for.
+        image_range: The text of ``--image-range``.
+
+    Raises:
+        ConfigError: `image_range` is no two numbers.
+        Else as `graphquant_export.inputs.load_samples`.
+    """
+    from graphquant_export.inputs import load_samples
+
+    values = None if image_range is None else _numbers(image_range)
+    return load_samples(path, model, argument, mapped=True, image_range=values)
+
+
+def check_image_range(image_range: str | None, calibration: Path | None) -> None:
+    """Returns unless there is a range and there are no samples that it would be of.
+
+    Raises:
+        ConfigError: It is so.
+    """
+    if image_range is not None and calibration is None:
+        raise ConfigError(
+            f"--image-range ({image_range}) is for a folder of images, which --calibration gives"
+        )
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f'--image-range ("{text}") must be two numbers, such as 0,1 or -1,1'
+        ) from None
+    return [low, high]
 
 
 def _shapes(texts: Iterable[str]) -> Iterable[tuple[str, list[int | None]]]:

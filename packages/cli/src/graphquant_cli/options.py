@@ -109,8 +109,8 @@ CalibrationOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Samples for the model's inputs: .npz with an array for each input under its name, or "
-        ".npy for a model with one input.",
+        help="Samples for the model's inputs: .npz with an array for each input under its name; "
+        "for a model with one input also .npy or a folder of images.",
         show_default=False,
     ),
 ]
@@ -118,8 +118,17 @@ SamplesOption = Annotated[
     Path,
     typer.Option(
         metavar="FILE",
-        help="Samples to run: .npz with an array for each input under its name, or .npy for a "
-        "model with one input.",
+        help="Samples to run: .npz with an array for each input under its name; for a model with "
+        "one input also .npy or a folder of images.",
+        show_default=False,
+    ),
+]
+ImageRangeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOW,HIGH",
+        help="What 0 and 255 of the images in a folder become, such as -1,1: what the model was "
+        "trained on. By default 0,1; 0,255 for an input of integers.",
         show_default=False,
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,10 +46,10 @@ class Comparison:
             teacher = [v1.placeholder(tf.float32, tensor.shape) for tensor in compared]
             self._measures = Measures(outputs, teacher, compared)
         self._session = cpu_session(graph)
-        self._batches = []
-        for feeds in samples.batches(COMPARED_SAMPLES):
-            answers = self._session.run(compared, feeds)
-            self._batches.append({**feeds, **dict(zip(teacher, answers, strict=True))})
+        self._samples, self._teacher = samples, teacher
+        self._answers = [
+            self._session.run(compared, feeds) for feeds in samples.batches(COMPARED_SAMPLES)
+        ]
 
     def __enter__(self) -> Comparison:
         return self
@@ -58,15 +59,18 @@ class Comparison:
 
     def distance(self, changed: Values) -> float:
         """Mean distance of the outputs when the constants called so have these values."""
-        feeds, wanted = self._feeds(changed), self._measures.distances
-        return float(np.mean([self._session.run(wanted, {**b, **feeds}) for b in self._batches]))
+        return float(np.mean(self._run(self._measures.distances, changed)))
 
     def quality(self, changed: Values) -> Quality:
         """The same, with what people measure by."""
-        feeds, wanted = self._feeds(changed), self._measures.fetched
-        return self._measures.quality(
-            [self._session.run(wanted, {**batch, **feeds}) for batch in self._batches]
-        )
+        return self._measures.quality(self._run(self._measures.fetched, changed))
 
-    def _feeds(self, changed: Values) -> dict[tf.Tensor, Float32Array]:
-        return {self._fed[name]: value for name, value in changed.items()}
+    def _run(self, wanted: Any, changed: Values) -> list[Any]:
+        """`wanted` of each batch; the samples are read anew, the float answers are kept."""
+        weights = {self._fed[name]: value for name, value in changed.items()}
+        found = []
+        batches = self._samples.batches(COMPARED_SAMPLES)
+        for feeds, values in zip(batches, self._answers, strict=True):
+            answers = dict(zip(self._teacher, values, strict=True))
+            found.append(self._session.run(wanted, {**feeds, **weights, **answers}))
+        return found

@@ -47,7 +47,7 @@ class Samples:
         self._graph = graph
         self._arrays = {tensor_name(str(name)): _array(value) for name, value in arrays.items()}
         batches = make_batches(graph, self._arrays, batch_size, "samples")
-        self.count = sum(batch.size for batch in batches)
+        self.count = batches.total
         if self.count < FEWEST:
             raise ConfigError(
                 f"samples ({self.count}) are too few: give at least {FEWEST}, better a thousand"

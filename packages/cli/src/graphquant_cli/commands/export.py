@@ -13,10 +13,11 @@ from graphquant_cli.exporting import (
 )
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
-from graphquant_cli.loading import load
+from graphquant_cli.loading import check_image_range, load, load_feeds
 from graphquant_cli.options import (
     CalibrationOption,
     ExportOptionsOption,
+    ImageRangeOption,
     InputShapesOption,
     InputsOption,
     JsonOption,
@@ -45,6 +46,7 @@ def export(
     target: TargetOption,
     save_path: SavePathOption,
     calibration: CalibrationOption = None,
+    image_range: ImageRangeOption = None,
     option: ExportOptionsOption = None,
     output: OutputsOption = None,
     signature: SignatureOption = None,
@@ -64,6 +66,7 @@ def export(
     if calibration is not None:
         inputs["calibration samples"] = calibration
     check_inputs_are_kept(inputs, target, save_path, (RECORD,) if calibration else ())
+    check_image_range(image_range, calibration)
     options: dict[str, Any] = dict(read_options(target, option))
     factors = read_factors(record)
     if calibration is not None and isinstance(factors, tuple):
@@ -72,12 +75,12 @@ def export(
             "says how weights alone are quantised: leave it out"
         )
     from graphquant_export import export as export_files
-    from graphquant_export import load_samples, write_record
+    from graphquant_export import write_record
 
     loaded = load(model, output, signature, model_input, input_shape)
     samples: dict[str, Any] | None = None
     if calibration is not None:
-        samples = load_samples(calibration, loaded.inputs)
+        samples = load_feeds(calibration, loaded, "calibration", image_range)
     artifact = export_files(loaded, factors, target, save_path, samples=samples, **options)
     completed = artifact.source.record
     if samples is None or completed == factors:

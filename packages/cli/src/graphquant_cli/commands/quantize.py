@@ -15,12 +15,13 @@ from graphquant_cli.exporting import (
     write_weight_sources,
 )
 from graphquant_cli.help_text import examples
-from graphquant_cli.loading import load
+from graphquant_cli.loading import check_image_range, load, load_feeds
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
     BatchSizeOption,
     CalibrationOption,
     ExportOptionsOption,
+    ImageRangeOption,
     InputShapesOption,
     InputsOption,
     JsonOption,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from graphquant_core.record import Record
     from graphquant_export.inputs import LoadedModel
 
+ACTIVATION, BATCH_SIZE = "ifmr", 16
 EPILOG = examples(
     "quantize model.keras --calibration images.npy --target ascend --save-path out/model",
     "quantize saved_model/ --calibration samples.npz --target onnx --save-path out/model "
@@ -53,13 +55,15 @@ def quantize(
     target: TargetOption,
     save_path: SavePathOption,
     calibration: CalibrationOption = None,
+    image_range: ImageRangeOption = None,
     activation: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="How ranges of activations are estimated: ifmr, min_max, mse or percentile.",
+            help="How ranges of activations are estimated: ifmr, min_max, mse or percentile; "
+            "not with --weight-only.",
         ),
-    ] = "ifmr",
+    ] = ACTIVATION,
     weight_only: Annotated[
         bool,
         typer.Option(
@@ -82,7 +86,7 @@ def quantize(
         typer.Option(
             "--uniform",
             help="Give small layers --bits, too, instead of 8 where that costs little; with "
-            "--weight-only.",
+            "not with --weight-only.",
         ),
     ] = False,
     layer_bits: Annotated[
@@ -103,7 +107,7 @@ def quantize(
     ] = 0,
     option: ExportOptionsOption = None,
     skip_layer: SkipLayersOption = None,
-    batch_size: BatchSizeOption = 16,
+    batch_size: BatchSizeOption = BATCH_SIZE,
     output: OutputsOption = None,
     signature: SignatureOption = None,
     model_input: InputsOption = None,
@@ -117,7 +121,19 @@ def quantize(
     by GPTQ and corrected layer by layer. The graph that has them is also written to PREFIX.pb, and
     how they are quantised to PREFIX.json, for `verify`.
     """
-    _check_options(weight_only, calibration, bits, asymmetric, uniform, layer_bits, block_size)
+    _check_options(
+        weight_only,
+        calibration,
+        {
+            "--bits": bits != 8,
+            "--symmetric": not asymmetric,
+            "--uniform": uniform,
+            "--layer-bits": bool(layer_bits),
+            "--block-size": block_size != 0,
+        },
+        {"--activation": activation != ACTIVATION, "--batch-size": batch_size != BATCH_SIZE},
+    )
+    check_image_range(image_range, calibration)
     keywords: dict[str, Any] = dict(read_options(target, option))
     beside = (".pb", ".json") if weight_only else (RECORD,)
     inputs = {"model": model}
@@ -128,6 +144,11 @@ def quantize(
     by_layer = _layer_bits(layer_bits or [])
     loaded = load(model, output, signature, model_input, input_shape)
     skipped = skip_layer or []
+    if not weight_only:
+        _check_before_samples(activation, save_path)
+    samples = None
+    if calibration is not None:
+        samples = load_feeds(calibration, loaded, "calibration", image_range)
     if weight_only:
         weights = {
             "bits": bits,
@@ -137,31 +158,35 @@ def quantize(
             "block_size": block_size,
             "skip_layers": skipped,
         }
-        _quantize_weights(loaded, target, save_path, calibration, weights, keywords, as_json)
+        _quantize_weights(loaded, target, save_path, samples, weights, keywords, as_json)
     else:
-        assert calibration is not None
+        assert samples is not None
         options = {"activation": activation, "skip_layers": skipped, "batch_size": batch_size}
-        _quantize_all(loaded, target, save_path, calibration, options, keywords, as_json)
+        _quantize_all(loaded, target, save_path, samples, options, keywords, as_json)
+
+
+def _check_before_samples(activation: str, save_path: Path) -> None:
+    """Refuses what would fail after thousands of samples have been read and run."""
+    from graphquant_core.files import check_writable
+    from graphquant_export.post_training import range_estimator
+
+    range_estimator(activation)
+    check_writable(Path(f"{save_path}{RECORD}"), "save_path")
 
 
 def _quantize_all(
     model: LoadedModel,
     target: str,
     save_path: Path,
-    calibration: Path,
+    samples: dict[str, Any],
     options: dict[str, Any],
     keywords: dict[str, Any],
     as_json: bool,
 ) -> None:
-    from graphquant_core.files import check_writable
-    from graphquant_export import export, load_samples, write_record
+    from graphquant_export import export, write_record
     from graphquant_export import quantize as find_record
-    from graphquant_export.post_training import range_estimator
 
-    range_estimator(options["activation"])
     record_path = Path(f"{save_path}{RECORD}")
-    check_writable(record_path, "save_path")
-    samples = load_samples(calibration, model.inputs)
     with progress_bar("calibrating") as progress:
         record = find_record(model, samples, target, progress=progress, **options)
     artifact = export(model, record, target, save_path, samples=samples, **keywords)
@@ -175,17 +200,16 @@ def _quantize_weights(
     model: LoadedModel,
     target: str,
     save_path: Path,
-    calibration: Path | None,
+    samples: dict[str, Any] | None,
     options: dict[str, Any],
     keywords: dict[str, Any],
     as_json: bool,
 ) -> None:
     import attrs
 
-    from graphquant_export import export, load_samples
+    from graphquant_export import export
 
     wq = need("graphquant_wq", "quantize --weight-only")
-    samples = None if calibration is None else load_samples(calibration, model.inputs)
     with progress_bar("rounding") as progress:
         found = wq.quantize_frozen_weights(
             model.graph_def, model.outputs, samples=samples, progress=progress, **options
@@ -195,7 +219,7 @@ def _quantize_weights(
     if not as_json:
         ops = "op is" if len(found.params) == 1 else "ops are"
         typer.echo(f"the weights of {len(found.params)} {ops} quantised{_float_rest(found.plan)}")
-        for line in _described(found, calibration is not None):
+        for line in _described(found, samples is not None):
             typer.echo(line)
     sources = write_weight_sources(found.graph_def, found.params, save_path, artifact.paths)
     layers = [attrs.asdict(layer) for layer in found.params]
@@ -231,26 +255,22 @@ def _float_rest(plan: Plan) -> str:
 def _check_options(
     weight_only: bool,
     calibration: Path | None,
-    bits: int,
-    asymmetric: bool,
-    uniform: bool,
-    layer_bits: list[str] | None,
-    block_size: int,
+    of_weights: dict[str, bool],
+    of_activations: dict[str, bool],
 ) -> None:
+    """Refuses options, by their names, that are given and would have no effect."""
     if not weight_only and calibration is None:
         raise ConfigError(
             "--calibration is missing: give samples for the model's inputs, or --weight-only"
         )
-    given = {
-        "--bits": bits != 8,
-        "--symmetric": not asymmetric,
-        "--uniform": uniform,
-        "--layer-bits": bool(layer_bits),
-        "--block-size": block_size != 0,
-    }
-    for name, changed in given.items():
-        if changed and not weight_only:
+    for name, given in of_weights.items():
+        if given and not weight_only:
             raise ConfigError(f"{name} is for --weight-only; without it everything is int8")
+    for name, given in of_activations.items():
+        if given and weight_only:
+            raise ConfigError(
+                f"{name} is for the ranges of activations, which stay float with --weight-only"
+            )
 
 
 def _layer_bits(given: list[str]) -> dict[str, int]:

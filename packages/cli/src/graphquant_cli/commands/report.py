@@ -10,9 +10,10 @@ import typer
 from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
-from graphquant_cli.loading import load
+from graphquant_cli.loading import load, load_feeds
 from graphquant_cli.options import (
     BatchSizeOption,
+    ImageRangeOption,
     InputShapesOption,
     InputsOption,
     JsonOption,
@@ -50,6 +51,7 @@ def report(
     ),
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Quantisation report",
     labels: LabelsOption = None,
+    image_range: ImageRangeOption = None,
     batch_size: BatchSizeOption = 32,
     output: OutputsOption = None,
     signature: SignatureOption = None,
@@ -63,7 +65,6 @@ def report(
     target is beyond the limits of `graphquant verify`.
     """
     from graphquant_core.registry import load_registry
-    from graphquant_export.inputs import load_samples
 
     for name in target:
         load_registry().exporter(name)
@@ -74,7 +75,7 @@ def report(
     from graphquant_export.verification import Limits
 
     source = ExportSource(loaded.graph_def, loaded.outputs, factors)
-    feeds = load_samples(samples, loaded.inputs, "samples")
+    feeds = load_feeds(samples, loaded, "samples", image_range)
     found = [
         verify_files(
             source, name, save_path, feeds, labels,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 from graphquant_cli.help_text import examples
-from graphquant_cli.loading import load
+from graphquant_cli.loading import load, load_feeds
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
+    ImageRangeOption,
     InputShapesOption,
     InputsOption,
     JsonOption,
@@ -26,6 +27,7 @@ EPILOG = examples("sensitivity frozen.pb --samples images.npy")
 def sensitivity(
     model: ModelArgument,
     samples: SamplesOption,
+    image_range: ImageRangeOption = None,
     skip_layer: SkipLayersOption = None,
     output: OutputsOption = None,
     signature: SignatureOption = None,
@@ -38,10 +40,8 @@ def sensitivity(
     The samples need no labels; the first 1,024 are run. The numbers are the divergence of class
     scores, or the relative squared error of other outputs: 0 is no change.
     """
-    from graphquant_export import load_samples
-
     loaded = load(model, output, signature, model_input, input_shape)
-    arrays = load_samples(samples, loaded.inputs, "samples", mapped=True)
+    arrays = load_feeds(samples, loaded, "samples", image_range)
     with stage_progress() as report:
         found = need("graphquant_tune", "sensitivity").sensitivity(
             loaded, arrays, skip_layers=skip_layer or [], report=report

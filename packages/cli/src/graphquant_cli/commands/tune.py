@@ -15,10 +15,11 @@ from graphquant_cli.exporting import (
     read_options,
 )
 from graphquant_cli.help_text import examples
-from graphquant_cli.loading import load
+from graphquant_cli.loading import load, load_feeds
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
     ExportOptionsOption,
+    ImageRangeOption,
     InputShapesOption,
     InputsOption,
     JsonOption,
@@ -95,6 +96,7 @@ def tune(
     batch_size: Annotated[int, typer.Option(metavar="N", help="Samples of a training step.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="The same one gives the same files.")] = 0,
     labels: LabelsOption = None,
+    image_range: ImageRangeOption = None,
     option: ExportOptionsOption = None,
     skip_layer: SkipLayersOption = None,
     output: OutputsOption = None,
@@ -121,7 +123,7 @@ def tune(
     from graphquant_export import load_samples
 
     loaded = load(model, output, signature, model_input, input_shape)
-    arrays = load_samples(samples, loaded.inputs, "samples", mapped=True)
+    arrays = load_feeds(samples, loaded, "samples", image_range)
     classes = None
     if labels is not None:
         classes = load_samples(labels, ["labels"], "labels")["labels"]

@@ -10,9 +10,10 @@ import typer
 from graphquant_cli.exit_codes import CHECK_FAILED
 from graphquant_cli.factors_file import read_factors
 from graphquant_cli.help_text import examples
-from graphquant_cli.loading import load
+from graphquant_cli.loading import load, load_feeds
 from graphquant_cli.options import (
     BatchSizeOption,
+    ImageRangeOption,
     InputShapesOption,
     InputsOption,
     JsonOption,
@@ -48,6 +49,7 @@ def verify(
     save_path: SavePathOption,
     samples: SamplesOption,
     labels: LabelsOption = None,
+    image_range: ImageRangeOption = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare the result of each quantised layer, too.")
     ] = False,
@@ -97,7 +99,7 @@ def verify(
     beside the float model is shown where that is known, and judged by nobody.
     """
     from graphquant_core.registry import load_registry
-    from graphquant_export.inputs import load_model, load_samples
+    from graphquant_export.inputs import load_model
 
     load_registry().exporter(target)
     factors = read_factors(record)
@@ -112,7 +114,7 @@ def verify(
         ExportSource(loaded.graph_def, loaded.outputs, factors),
         target,
         save_path,
-        load_samples(samples, loaded.inputs, "samples"),
+        load_feeds(samples, loaded, "samples", image_range),
         labels,
         layers=layers,
         limits=Limits(agreement, mean, largest, own_mean, sqnr=sqnr),

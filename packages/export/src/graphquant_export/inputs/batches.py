@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 import attrs
 import numpy as np
@@ -13,7 +13,7 @@ import tensorflow as tf
 from graphquant_core.arguments import checked_integer
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph.frozen import tensor_name
-from graphquant_export.inputs.feeds import checked_feeds
+from graphquant_export.inputs.feeds import checked_values, placeholders
 
 Array = npt.NDArray[Any]
 
@@ -35,6 +35,56 @@ class Batch:
         return {tensor_name(name): value for name, value in self.feeds.items()}
 
 
+class Batches(Sequence[Batch]):
+    """Feeds in parts, each of which is made when it is taken: only that one is in memory.
+
+    Args:
+        graph: The frozen graph.
+        arrays: A value for each placeholder, by its name.
+        split: Names of those that are split along their first axis.
+        size: Samples of a part.
+        argument: What the caller calls the feeds.
+    """
+
+    def __init__(
+        self,
+        graph: tf.Graph,
+        arrays: Mapping[str, Array],
+        split: Sequence[str],
+        size: int,
+        argument: str,
+    ) -> None:
+        # Now, since callers add placeholders of their own to the graph.
+        self._placeholders = placeholders(graph)
+        self._arrays, self._argument = arrays, argument
+        self._split, self._size = frozenset(split), size
+        lengths = [
+            len(value)
+            for name, value in arrays.items()
+            if (name in self._split or not split) and value.ndim
+        ]
+        self.total = max(lengths, default=1)
+        """Samples of all parts."""
+
+    def __len__(self) -> int:
+        return -(-self.total // self._size) if self._split else 1
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Batch]: ...
+    def __getitem__(self, index: int | slice) -> Batch | Sequence[Batch]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        start = range(len(self))[index] * self._size
+        part = {
+            name: value[start : start + self._size] if name in self._split else value
+            for name, value in self._arrays.items()
+        }
+        count = min(self._size, self.total - start) if self._split else self.total
+        return Batch(checked_values(self._placeholders, part, self._argument), count)
+
+
 VALUES_OF_A_BATCH, LARGEST_BATCH = 2**20, 256
 
 
@@ -43,15 +93,15 @@ def make_batches(
     feeds: Mapping[str, npt.ArrayLike],
     size: int | None = None,
     argument: str = "feeds",
-) -> list[Batch]:
-    """`feeds` in parts of `size` samples; views where the types are the placeholders' own.
+) -> Batches:
+    """`feeds` in parts of `size` samples, all of them checked.
 
     Placeholders whose first dimension is open are split along it. When none is, but the values
     are several times as long as the placeholders say, the parts are what the placeholders say.
 
     Args:
         graph: The frozen graph.
-        feeds: A value for each placeholder, by name.
+        feeds: A value for each placeholder, by name; an array that is mapped stays in its file.
         size: Samples of a part; by default as many as have about a million values, at most 256.
         argument: What the caller calls `feeds`.
 
@@ -66,20 +116,13 @@ def make_batches(
         )
     arrays = {tensor_name(str(name)): np.asarray(value) for name, value in feeds.items()}
     split, size = _split_names(graph, arrays, size)
-    if not split:
-        lengths = [len(value) for value in arrays.values() if value.ndim]
-        return [Batch(checked_feeds(graph, arrays, argument), max(lengths, default=1))]
-    total = len(arrays[split[0]])
     if size is None:
+        total = max((len(arrays[name]) for name in split), default=1)
         values = sum(arrays[name].size for name in split) // max(total, 1)
         size = min(max(VALUES_OF_A_BATCH // max(values, 1), 1), LARGEST_BATCH)
-    batches = []
-    for start in range(0, total, size):
-        part = {
-            name: value[start : start + size] if name in split else value
-            for name, value in arrays.items()
-        }
-        batches.append(Batch(checked_feeds(graph, part, argument), min(size, total - start)))
+    batches = Batches(graph, arrays, split, size, argument)
+    for _ in batches:  # Each is checked before the first one runs, and not kept.
+        pass
     return batches
 
 
@@ -87,11 +130,7 @@ def _split_names(
     graph: tf.Graph, arrays: Mapping[str, Array], size: int | None
 ) -> tuple[list[str], int | None]:
     """Names of the placeholders that are split, and into parts of how many samples."""
-    shapes = {
-        op.name: op.outputs[0].shape
-        for op in graph.get_operations()
-        if op.type.startswith("Placeholder")
-    }
+    shapes = {name: op.outputs[0].shape for name, op in placeholders(graph).items()}
     ranked = {
         name: value
         for name, value in arrays.items()

@@ -33,11 +33,22 @@ def checked_feeds(
             complex numbers), or lies outside of what the placeholder's type holds.
         NonFiniteError: A value holds NaN or infinity.
     """
+    return checked_values(placeholders(graph), feeds, argument)
+
+
+def placeholders(graph: tf.Graph) -> dict[str, tf.Operation]:
+    """The placeholders of `graph`, by name."""
+    return {op.name: op for op in graph.get_operations() if op.type.startswith("Placeholder")}
+
+
+def checked_values(
+    found: Mapping[str, tf.Operation], feeds: Mapping[str, npt.ArrayLike], argument: str
+) -> dict[str, npt.NDArray[Any]]:
+    """`checked_feeds` for a graph whose placeholders are `found`, by their names."""
     if not isinstance(feeds, Mapping):
         raise ConfigError(
             f"{argument} ({type(feeds).__name__}) must map names of placeholders to arrays"
         )
-    found = {op.name: op for op in graph.get_operations() if op.type.startswith("Placeholder")}
     given: dict[str, npt.NDArray[Any]] = {}
     for key, value in feeds.items():
         name = tensor_name(str(key))

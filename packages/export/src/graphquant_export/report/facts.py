@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -128,7 +128,7 @@ def find_facts(
 
 
 def _quantized_layers(
-    source: ExportSource, simulated: SimulatedGraph, exact: FloatGraph, batches: list[Batch]
+    source: ExportSource, simulated: SimulatedGraph, exact: FloatGraph, batches: Sequence[Batch]
 ) -> tuple[LayerFacts, ...]:
     sqnr = _noise(simulated, exact, batches)
     activations = _activations(source, simulated, batches)
@@ -147,7 +147,7 @@ def _quantized_layers(
 
 
 def _activations(
-    source: ExportSource, simulated: SimulatedGraph, batches: list[Batch]
+    source: ExportSource, simulated: SimulatedGraph, batches: Sequence[Batch]
 ) -> dict[str, Histogram]:
     """What goes into each fake quantiser of the frozen graph, by its name in the simulated one."""
     counting, taken = {}, {}
@@ -165,7 +165,7 @@ def _activations(
 
 
 def _noise(
-    simulated: SimulatedGraph, exact: FloatGraph, batches: list[Batch]
+    simulated: SimulatedGraph, exact: FloatGraph, batches: Sequence[Batch]
 ) -> dict[str, float | None]:
     """SQNR of each layer's result in the simulation beside the float model's."""
     runners = GraphRunner(exact.graph_def), GraphRunner(simulated.graph_def)
