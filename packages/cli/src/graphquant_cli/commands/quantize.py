@@ -86,7 +86,7 @@ def quantize(
         typer.Option(
             "--uniform",
             help="Give small layers --bits, too, instead of 8 where that costs little; with "
-            "not with --weight-only.",
+            "--weight-only.",
         ),
     ] = False,
     layer_bits: Annotated[
