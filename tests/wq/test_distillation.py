@@ -25,9 +25,8 @@ def build(training):
         x = v1.placeholder(tf.float32, [None, 6, 6, 2], "x")
         y = tf.nn.conv2d(x, v1.get_variable("kernel", [3, 3, 2, 8]), 1, "SAME", name="conv")
         ones, zeros = v1.ones_initializer(), v1.zeros_initializer()
-        gamma, beta = (
-            v1.get_variable(n, [8], initializer=i) for n, i in (("g", ones), ("b", zeros))
-        )
+        gamma = v1.get_variable("gamma", [8], initializer=ones)
+        beta = v1.get_variable("beta", [8], initializer=zeros)
         mean, variance = (
             v1.get_variable(n, [8], initializer=i, trainable=False)
             for n, i in (("mean", zeros), ("variance", ones))
