@@ -7,8 +7,15 @@ import pytest
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.graph.distillation import (
+    LOGITS,
+    SCORES,
+    VALUES,
+    Output,
+    describe_outputs,
+    distance,
+)
 from graphquant_core.graph.frozen import import_frozen
-from graphquant_tune.outputs import LOGITS, SCORES, VALUES, Output, describe_outputs, distance
 from graphquant_tune.quality import quality_of
 from graphquant_tune.samples import Samples
 

@@ -20,12 +20,12 @@ RATIO = 15.0
 class Training:
     """One layer with a bias, fake-quantised, and a training step."""
 
-    def __init__(self, optimizer, bits=3, asymmetric=True, **options):
+    def __init__(self, optimizer, bits=3, asymmetric=True, weight=WEIGHT, **options):
         self.graph = tf.Graph()
         with self.graph.as_default():
             x = v1.placeholder(tf.float32, [None, 6], "x")
-            self.weight = v1.get_variable("w", initializer=WEIGHT)
-            self.bias = v1.get_variable("b", initializer=np.zeros(4, np.float32))
+            self.weight = v1.get_variable("w", initializer=weight)
+            self.bias = v1.get_variable("b", initializer=np.ones(4, np.float32))
             y = tf.nn.bias_add(tf.matmul(x, self.weight, name="layer"), self.bias)
             self.loss = tf.reduce_mean(tf.square(tf.sin(y)))
             self.quantizer = WeightQuantizer(
@@ -68,6 +68,18 @@ def test_adam_moves_every_group_by_the_same_share_of_its_step():
     assert np.all(gradient != 0)
     np.testing.assert_allclose(moved / steps, -0.06 * np.sign(gradient), rtol=1e-2)
     np.testing.assert_allclose(np.abs(bias_moved), 4e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_a_group_without_a_grid_learns_as_by_the_optimizer_alone(asymmetric):
+    """Its step is zero: it would never get one."""
+    weight = WEIGHT * np.array([1, 0, 1, 1], np.float32)
+    training = Training(
+        v1.train.AdamOptimizer(4e-3), asymmetric=asymmetric, weight=weight, keep_zeros=False
+    )
+    (moved, _), (gradient, _) = training.train()
+    assert np.all(gradient[:, 1] != 0)
+    np.testing.assert_allclose(moved[:, 1], -4e-3 * np.sign(gradient[:, 1]), rtol=1e-2)
 
 
 def test_momentum_goes_on_from_step_to_step():

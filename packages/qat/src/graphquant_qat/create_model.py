@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -24,7 +24,7 @@ from graphquant_export.quantized.named_rules import target_names
 from graphquant_qat.arguments import check_graph, exists
 from graphquant_qat.config.defaults import check_has_layers
 from graphquant_qat.config.json_form import read_config
-from graphquant_qat.graph.insert import Quantized, insert_quantizers
+from graphquant_qat.graph.insert import Quantized, QuantizedLayer, insert_quantizers
 from graphquant_qat.graph.record_writer import write_record_op
 from graphquant_qat.graph.retrain_op import RetrainOp
 from graphquant_qat.graph.rounded_values import configurable_values, rules_of
@@ -99,6 +99,12 @@ def create_quant_retrain_model(
     if told - done.told:
         warn_of_float_layers(logger, floats, len(rows), listing='set_logging_level("info") before')
     return [*added, RetrainOp(record)]
+
+
+def quantized_layers(graph: tf.Graph) -> Mapping[str, QuantizedLayer]:
+    """The layers of `graph` that `create_quant_retrain_model` fake-quantised, by name."""
+    _, quantized = _quantized.get(graph, ((), Quantized()))
+    return quantized.layers
 
 
 def _done(graph: tf.Graph, targets: tuple[str, ...]) -> Quantized:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.graph.distillation import describe_outputs
 from graphquant_core.graph.frozen import cpu_session
 from graphquant_tune.folded import FoldedModel
-from graphquant_tune.outputs import describe_outputs
 from graphquant_tune.quality import COMPARED_SAMPLES, Measures, Quality
 from graphquant_tune.samples import Samples
 

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.graph.distillation import LOGITS, SCORES, Output, describe_outputs, distance
 from graphquant_core.graph.frozen import cpu_session
-from graphquant_tune.outputs import LOGITS, SCORES, Output, describe_outputs, distance
 from graphquant_tune.samples import Samples
 
 COMPARED_SAMPLES = 1024
@@ -24,7 +24,8 @@ class Quality:
     """How near a model's answers are to those of the float model.
 
     Attributes:
-        distance: Mean over the outputs of `graphquant_tune.outputs.distance`; 0 is equal.
+        distance: Mean over the outputs of `graphquant_core.graph.distillation.distance`;
+            0 is equal.
         sqnr: 10 log10(Σ t² / Σ (t - s)²) of the worst output, in dB.
         agreement: Share of rows with the same largest class; ``None`` without class scores.
     """

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.graph.distillation import describe_outputs, distance
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.norms import Moments, Norm, normalised_layers, with_norms
-from graphquant_tune.outputs import describe_outputs, distance
 
 v1 = tf.compat.v1
 Float32Array = npt.NDArray[np.float32]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.graph.distillation import describe_outputs
 from graphquant_core.graph.frozen import cpu_session, import_frozen
 from graphquant_tune.folded import FoldedModel
-from graphquant_tune.outputs import describe_outputs
 
 Feeds = Mapping[Any, Any]
 

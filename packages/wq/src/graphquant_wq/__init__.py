@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from graphquant_core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from graphquant_core.graph.distillation import distillation_loss
     from graphquant_core.graph.restore import restore_float_checkpoint
     from graphquant_wq.batch_norm import reestimate_batch_norm
     from graphquant_wq.frozen_weights import quantize_frozen_weights
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "WeightQuantizer",
     "__version__",
+    "distillation_loss",
     "quantize_frozen_weights",
     "reestimate_batch_norm",
     "restore_float_checkpoint",
@@ -34,6 +36,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "WeightQuantizer": ".weight_quantizer",
+        "distillation_loss": "graphquant_core.graph.distillation",
         "quantize_frozen_weights": ".frozen_weights",
         "reestimate_batch_norm": ".batch_norm",
         "restore_float_checkpoint": "graphquant_core.graph.restore",

@@ -15,6 +15,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError, GraphStateError
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.guards import check_extensible
+from graphquant_core.graph.step_units import StepUnits, check_step_units
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry, load_registry
 from graphquant_core.weight_record import WeightGrid, WeightRecord
@@ -34,7 +35,6 @@ from graphquant_wq.graph.variables import (
     set_variables,
 )
 from graphquant_wq.settings import checked_settings
-from graphquant_wq.step_units import StepUnits, check_optimizer
 
 v1 = tf.compat.v1
 logger = logging.getLogger(__name__)
@@ -165,18 +165,16 @@ class WeightQuantizer:
         Raises:
             ConfigError: `optimizer` is no ``tf.compat.v1.train.Optimizer``, or `ratio` isn't a
                 positive number.
-            GraphStateError: `init` was called already, or the graph is finalised.
+            GraphStateError: `init` was called already, the graph is finalised, or a tf.distribute
+                strategy is in force.
         """
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not ratio > 0:
-            raise ConfigError(f"ratio ({ratio!r}) must be a positive number")
+        check_step_units(optimizer, ratio)
         if self._record.zeros is not None:
             raise GraphStateError("WeightQuantizer.init(sess) was called: call in_step_units first")
         check_extensible(GraphView(self._graph))
-        check_optimizer(optimizer)
         found = step_variables(self._graph, self._record, ratio)
-        made = StepUnits(optimizer, found.steps, found.pending)
         self._step_variables.append(found)
-        return made
+        return StepUnits(optimizer, found.units)
 
     def dampening_loss(self) -> tf.Tensor:
         """Σ (ŵ - w)² over the weights w, ŵ being w on its grid: float32 scalar, to add to the loss.

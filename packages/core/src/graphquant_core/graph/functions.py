@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from graphquant_core.graph.rewire import CALL, role_of
+from graphquant_core.graph.rewire import CALL, TEACHER, role_of
 from graphquant_core.graph.view import GraphView
 from graphquant_core.layer import Skip
 
@@ -14,7 +14,7 @@ from graphquant_core.layer import Skip
 def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> Iterator[Skip]:
     """A skip for every op of a candidate type in a function that `view`'s graph calls.
 
-    What fake quantisers call computes ranges, and is none of the user's.
+    What fake quantisers and a float model that teaches call is none of the model's.
 
     Args:
         view: View of the graph.
@@ -27,7 +27,7 @@ def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> 
     callers = {
         op: functions_called_by(op.node_def)
         for op in view.operations
-        if calling[op.type] and role_of(op) != CALL
+        if calling[op.type] and role_of(op) not in (CALL, TEACHER)
     }
     if not callers:
         return

@@ -10,6 +10,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import PluginError
 from graphquant_core.graph.functions import skips_in_functions
 from graphquant_core.graph.guards import gradient_ops
+from graphquant_core.graph.rewire import TEACHER, role_of
 from graphquant_core.graph.view import GraphView
 from graphquant_core.graph.weight_source import find_weight_source
 from graphquant_core.handler import LayerHandler
@@ -43,6 +44,8 @@ def plan_graph(
             continue
         if op in backward:
             rows.append(Aside(op.name, op.type, "it belongs to the gradients"))
+        elif role_of(op) == TEACHER:
+            rows.append(Aside(op.name, op.type, "it belongs to the float model that teaches"))
         else:
             rows.append(_decide(view, handler, op))
     rows.extend(skips_in_functions(view, handlers.__contains__))

@@ -30,6 +30,8 @@ BYPASSED_ATTRIBUTE = "_graphquant_bypassed"
 VALUE_INPUT = "value_input"
 CALL = "call"
 VALUE_OUTPUT = "value_output"
+TEACHER = "teacher"
+"""Role of ops of a float model that teaches, which no quantiser touches."""
 OUTPUT_ROLES = (ACTIVATION_OUTPUT, WEIGHT_OUTPUT, VALUE_OUTPUT)
 """Roles of ops that return what was fake-quantised."""
 

@@ -15,6 +15,9 @@ PASSING_TYPES = frozenset(
     }
 )  # fmt: skip
 
+RESHAPING_TYPES = frozenset({"Identity", "ReadVariableOp", "Reshape", "ExpandDims", "Squeeze"})
+"""Those of them that keep every number, in its order."""
+
 
 @attrs.frozen(eq=False)
 class WeightSource:
@@ -57,6 +60,16 @@ def find_weight_source(view: GraphView, tensor: tf.Tensor) -> WeightSource | str
     if op.type in ("ConcatV2", "Concat") and _joins_variables(view, op):
         return WeightSource("partitioned", op.name, tuple(path))
     return WeightSource("computed", tensor.name, tuple(path))
+
+
+def plain_variable(view: GraphView, weight: tf.Tensor) -> tf.Operation | None:
+    """The variable whose values, in another shape at most, are `weight`; ``None`` if none is."""
+    source = find_weight_source(view, weight)
+    if not isinstance(source, WeightSource) or source.kind != "variable":
+        return None
+    if not RESHAPING_TYPES.issuperset(source.path):
+        return None
+    return view.graph.get_operation_by_name(source.name)
 
 
 def _joins_variables(view: GraphView, op: tf.Operation) -> bool:

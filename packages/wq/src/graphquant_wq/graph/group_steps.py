@@ -10,8 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
+from graphquant_core.graph.weight_source import plain_variable
 from graphquant_wq.graph.records import GraphRecord, QuantizedWeight
-from graphquant_wq.graph.variables import plain_variable
 from graphquant_wq.settings import LayerSettings
 
 v1 = tf.compat.v1
@@ -20,18 +20,16 @@ Float32Array = npt.NDArray[np.float32]
 
 @attrs.frozen(eq=False)
 class StepVariables:
-    """Variables for each weight that is trained, none of which a Saver saves.
+    """A variable for each weight that is trained, which no Saver saves.
 
     Attributes:
         ratio: What a step is multiplied by.
-        steps: ratio * step of each element, by the name of the weight's variable.
-        pending: Zeros between two training steps, likewise.
+        units: ratio * step of each element, by the name of the weight's variable.
         weights: A layer that takes the weight, likewise; all that do share one grid.
     """
 
     ratio: float
-    steps: dict[str, tf.Variable]
-    pending: dict[str, tf.Variable]
+    units: dict[str, tf.Variable]
     weights: dict[str, str]
 
     def start(
@@ -48,25 +46,24 @@ class StepVariables:
             weight = record.weights[layer]
             factor = None if weight.factor is None else values[weight.factor]
             steps = step_of_each(weight, values[weight.weight], factor, record.settings_of(layer))
-            found[self.steps[name].op.name] = self.ratio * steps
-            found[self.pending[name].op.name] = np.zeros_like(steps)
+            # A group without a grid yet is trained as by the optimizer alone.
+            found[self.units[name].op.name] = np.where(steps > 0, self.ratio * steps, 1)
         return found
 
 
 def step_variables(graph: tf.Graph, record: GraphRecord, ratio: float) -> StepVariables:
     """Variables without values for every weight of `record` that is a variable."""
     view = GraphView(graph)
-    found = StepVariables(ratio, {}, {}, {})
+    found = StepVariables(ratio, {}, {})
     for layer, weight in record.weights.items():
         variable = plain_variable(view, graph.get_tensor_by_name(weight.weight))
-        if variable is None or variable.name in found.steps:
+        if variable is None or variable.name in found.units:
             continue
         shape = [size.size for size in variable.get_attr("shape").dim]
         with graph.as_default(), v1.name_scope(f"{variable.name}/step_units/"):
-            for name, made in (("step", found.steps), ("pending", found.pending)):
-                made[variable.name] = v1.Variable(
-                    tf.zeros(shape), trainable=False, collections=[], name=name, use_resource=True
-                )
+            found.units[variable.name] = v1.Variable(
+                tf.zeros(shape), trainable=False, collections=[], name="step", use_resource=True
+            )
         found.weights[variable.name] = layer
     return found
 

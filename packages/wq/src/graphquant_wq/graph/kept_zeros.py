@@ -10,8 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
+from graphquant_core.graph.weight_source import plain_variable
 from graphquant_wq.graph.records import GraphRecord
-from graphquant_wq.graph.variables import masked_update, plain_variable
+from graphquant_wq.graph.variables import masked_update
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 from graphquant_core.finite import check_finite
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.guards import first_gradient_op
+from graphquant_core.graph.weight_source import plain_variable
 from graphquant_core.registry import Registry
 from graphquant_wq.graph.records import GraphRecord, QuantizedWeight
-from graphquant_wq.graph.variables import plain_variable
 from graphquant_wq.settings import LayerSettings
 from graphquant_wq.strategies.contract import StartsByClipping, StartsVariables
 

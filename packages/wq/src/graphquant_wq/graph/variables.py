@@ -10,22 +10,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import GraphStateError
-from graphquant_core.graph import GraphView, WeightSource, find_weight_source
 
 v1 = tf.compat.v1
 
-_RESHAPING = frozenset({"Identity", "ReadVariableOp", "Reshape", "ExpandDims", "Squeeze"})
 _ASSIGNING = frozenset({"Assign", "AssignVariableOp"})
-
-
-def plain_variable(view: GraphView, weight: tf.Tensor) -> tf.Operation | None:
-    """The variable whose values, in another shape at most, are `weight`; ``None`` if none is."""
-    source = find_weight_source(view, weight)
-    if not isinstance(source, WeightSource) or source.kind != "variable":
-        return None
-    if not _RESHAPING.issuperset(source.path):
-        return None
-    return view.graph.get_operation_by_name(source.name)
 
 
 def set_variables(
