@@ -30,6 +30,7 @@ def plan():
                 weight_shape=(64, 10),
                 weight_channel_axes=(1,),
                 output_channel_axis=1,
+                one_weight_scale=True,
             ),
             Layer(
                 "logits/Conv2D",

@@ -23,6 +23,8 @@ class Layer:
         input_channels: Channels of the activation, ``None`` when not static.
         data_format: Value of the op's attribute of that name, such as ``"NHWC"``; ``""`` for an
             op that has none.
+        one_weight_scale: Whether its whole weight has one scale in a record of AMCT's, as that of
+            a MatMul has. A target may take one for each output channel all the same.
         weight_source: Name of the variable or constant behind the weight port; the planner
             fills it in.
         advice: Sentences worth a user's attention that don't stop the quantisation.
@@ -37,6 +39,7 @@ class Layer:
     output_channel_axis: int = -1
     input_channels: int | None = None
     data_format: str = ""
+    one_weight_scale: bool = False
     weight_source: str | None = None
     advice: tuple[str, ...] = ()
 

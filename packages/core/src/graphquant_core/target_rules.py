@@ -44,6 +44,8 @@ class TargetRules:
         moving: Types of ops that hand codes on as they are; of `MOVING_TYPES`.
         summed_zero_points: Types of layers, of `results`, whose kernel adds the zero point of the
             result to the integer sum, as a whole number of the sum's steps.
+        unit_scales: Types of layers whose weight may have a scale for each output channel, although
+            AMCT gives it one (`Layer.one_weight_scale`).
         integer_outputs: Whether the outputs of the model are integers. Where they are floats, an op
             whose value no quantised layer takes in the end is computed with floats, too.
     """
@@ -54,6 +56,7 @@ class TargetRules:
     fixed: Mapping[str, ValueGrid] = attrs.field(factory=dict, hash=False)
     moving: frozenset[str] = MOVING_TYPES
     summed_zero_points: frozenset[str] = frozenset()
+    unit_scales: frozenset[str] = frozenset()
     integer_outputs: bool = False
 
     @property

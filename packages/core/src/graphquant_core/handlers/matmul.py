@@ -33,4 +33,5 @@ class MatMulHandler:
             weight_channel_axes=(1,),
             output_channel_axis=1,
             input_channels=size_at(op.inputs[0], 1) or shape[0],
+            one_weight_scale=True,
         )

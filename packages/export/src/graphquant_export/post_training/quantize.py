@@ -63,7 +63,8 @@ def quantize_post_training(
 
     The range of an activation is estimated from the values that it has on `calibration`; layers
     that take the same tensor share it. Weights are as ARQ has them, max|w| / 127 for each output
-    channel, or for the whole weight of a MatMul, with batch norm folded in.
+    channel, with batch norm folded in. A MatMul has one for its whole weight where a target wants
+    that, as Ascend does.
 
     Args:
         model: Frozen float graph.
@@ -90,6 +91,7 @@ def quantize_post_training(
     """
     estimate = range_estimator(activation) if isinstance(activation, str) else activation
     targets = rules_by_target(target)
+    units = frozenset.intersection(*(rules.unit_scales for rules in targets.values()))
     names = check_outputs(model, outputs)
     graph = import_frozen(GraphDefEditor(model).graph_def(names))
     places = _places(graph, names, skip_layers)
@@ -102,7 +104,7 @@ def quantize_post_training(
     factors = {}
     for place in places:
         scale_d, offset_d = ranges[activations[place.layer.name]]
-        scale_w = None if place.weight is None else weight_scales(place, values, scale_d)
+        scale_w = None if place.weight is None else weight_scales(place, values, scale_d, units)
         factors[place.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
     record = Record(factors)
     if not any(rules.rounds for rules in targets.values()):

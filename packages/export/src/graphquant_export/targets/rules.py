@@ -11,6 +11,8 @@ from __future__ import annotations
 from graphquant_core.target_rules import TargetRules
 from graphquant_core.value_grid import ValueGrid
 
+DENSE = frozenset({"MatMul"})
+
 SHARES = ValueGrid(1 / 256, -128)
 """0 to 1."""
 
@@ -27,18 +29,21 @@ LITERT = TargetRules(
     rescaling=frozenset({"Add", "AddV2", "Mean", "Mul", "Sub"}),
     averaging=frozenset({"Relu", "Relu6"}),
     fixed={"Sigmoid": SHARES, "Softmax": SHARES, "Tanh": SIGNED_SHARES},
+    unit_scales=DENSE,
 )
 """Results of layers, and of what stands between them."""
 
 ONNX = TargetRules(
     results=frozenset(
         {"AvgPool", "Conv2D", "Conv2DBackpropInput", "Conv3D", "DepthwiseConv2dNative"}
-    )
+    ),
+    unit_scales=DENSE,
 )
 """Results of layers; anything else computes with the floats behind DequantizeLinear."""
 
 MNN = TargetRules(
     results=frozenset({"Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "MatMul"}),
     summed_zero_points=frozenset({"DepthwiseConv2dNative"}),
+    unit_scales=DENSE,
 )
 """Results of layers, whose grids are kept away from what its runtime would hand them to."""

@@ -26,12 +26,10 @@ UNSUPPORTED = {
 }
 """Keys and fields that AMCT knows and that are refused, each with the rest of the sentence."""
 
-_PER_TENSOR_TYPES = frozenset({"MatMul"})
-
 
 def channel_wise_allowed(layer: Layer) -> bool:
     """Whether the weight of `layer` can have one scale for each output channel."""
-    return layer.weight_port is not None and layer.op_type not in _PER_TENSOR_TYPES
+    return layer.weight_port is not None and not layer.one_weight_scale
 
 
 def channel_wise_refusal(layer: Layer) -> str:

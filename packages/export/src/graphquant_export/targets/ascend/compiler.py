@@ -42,11 +42,21 @@ def _ends_below_6(factors: LayerFactors) -> bool:
 
 def advice_on(layer: QuantizedLayer) -> tuple[str, ...]:
     """Sentences about what the compiler makes of `layer`."""
-    sentence = _sentence(layer)
-    return () if sentence is None else (sentence,)
+    sentences = _on_scales(layer), _on_execution(layer)
+    return tuple(sentence for sentence in sentences if sentence is not None)
 
 
-def _sentence(layer: QuantizedLayer) -> str | None:
+def _on_scales(layer: QuantizedLayer) -> str | None:
+    scale_w = layer.factors.scale_w
+    if not layer.layer.one_weight_scale or scale_w is None or len(scale_w) == 1:
+        return None
+    return (
+        f"its weight has {len(scale_w)} scales, where AMCT gives a {layer.op.type} one: quantise "
+        "the model for ascend"
+    )
+
+
+def _on_execution(layer: QuantizedLayer) -> str | None:
     op = layer.op
     if op.type == "Conv2DBackpropInput":
         if op.inputs[0].op.type == "Const" or op.outputs[0].shape.is_fully_defined():
