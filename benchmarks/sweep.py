@@ -1,0 +1,101 @@
+"""Architectures that people use, each through `quantize`, `export` and `verify` for every target.
+
+    python -m benchmarks.sweep [NAME ...] [--minutes N] [--table docs/models.md]
+
+Each model is made in a process of its own, and each pair of a model and a target runs in one, with
+limits of time and memory. Results are appended to a file of JSON lines as they come: what is in it
+already isn't run again, so that a sweep can be stopped at any time, and taken up again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.limited_process import Limited, run_limited
+from benchmarks.sweep_models import NAMES, model_file
+from benchmarks.sweep_table import write_table
+
+TARGETS = ("ascend", "onnx", "litert", "mnn")
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Run the pairs that have no result yet, and write the table."""
+    arguments = _parsed()
+    start = time.monotonic()
+    limits = Limited(arguments.seconds, arguments.memory)
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    for name in [name for name in NAMES if _wanted(name, arguments.names)]:
+        pairs = list(_without_result(name, arguments.results))
+        folder = arguments.folder / name
+        for number, target in enumerate(pairs):
+            if arguments.minutes and time.monotonic() - start > 60 * arguments.minutes:
+                sys.exit(f"stopped after {arguments.minutes} minutes, at {name} for {target}")
+            row = {} if number else _make(name, folder, limits)
+            row = {"model": name, "target": target, **(row or _pair(name, target, folder, limits))}
+            with arguments.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(name, target, row["verdict"], flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if arguments.table:
+            write_table(arguments.table, read_rows(arguments.results))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The latest result of each pair."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return list({(row["model"], row["target"]): row for row in rows}.values())
+
+
+def _wanted(name: str, patterns: Sequence[str]) -> bool:
+    return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _without_result(name: str, results: Path) -> Iterator[str]:
+    known = {row["target"] for row in read_rows(results) if row["model"] == name}
+    return (target for target in TARGETS if target not in known)
+
+
+def _make(name: str, folder: Path, limits: Limited) -> Row:
+    """Writes the model unless it is there; the row of its pairs when that fails."""
+    done = folder / "samples.npz"
+    if done.exists():
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    ended = run_limited(["benchmarks.sweep_models", name, str(folder)], limits)
+    if ended.why or not done.exists():
+        return {"verdict": "not made", "reason": ended.why or ended.last_line}
+    return {}
+
+
+def _pair(name: str, target: str, folder: Path, limits: Limited) -> Row:
+    command = ["benchmarks.sweep_pair", str(folder / model_file(name)), str(folder), target]
+    ended = run_limited(command, limits)
+    if ended.why:
+        return {"verdict": "stopped", "reason": ended.why, "peak_mb": ended.peak_mb}
+    return dict(json.loads(ended.output))
+
+
+def _parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a model, or a pattern of several")
+    parser.add_argument("--results", type=Path, default=Path("build/sweep/results.jsonl"))
+    parser.add_argument("--folder", type=Path, default=Path("build/sweep"), help="for models")
+    parser.add_argument("--table", type=Path, help="where the table is written, in Markdown")
+    parser.add_argument("--minutes", type=float, help="start no pair after as many")
+    parser.add_argument("--seconds", type=float, default=900, help="limit of a process")
+    parser.add_argument("--memory", type=int, default=8000, help="limit of a process, in MB")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
