@@ -158,6 +158,19 @@ def test_nothing_of_the_teacher_is_trained_saved_quantised_or_frozen() -> None:
     }
 
 
+def test_there_may_be_several_teachers() -> None:
+    """Each call has its own scope, and its answers are those of its own teacher."""
+    graph = build(WEIGHTS["student"])
+    first, same, last = (
+        distillation_loss(
+            frozen(build(WEIGHTS[name], training=False), "prob"), {"prob": "layer"}, graph=graph
+        )
+        for name in ("teacher", "student", "teacher")
+    )
+    assert value(graph, first) == value(graph, last) == pytest.approx(divergence(), rel=1e-5)
+    assert value(graph, same) == pytest.approx(0, abs=1e-6)
+
+
 def test_a_monitored_session_takes_it_as_it_is(tmp_path: Path) -> None:
     """Nothing has to be initialised, and checkpoints hold the model's own variables."""
     with build(WEIGHTS["student"]).as_default():
@@ -207,6 +220,24 @@ def test_inputs_are_found_by_name_or_given() -> None:
         p /= p.sum(-1, keepdims=True)
         entropy = 4 * np.mean(np.sum(p * np.log(p * 3), -1))
         assert found == pytest.approx(answers + entropy, rel=1e-5)
+
+
+def reading() -> tf.compat.v1.GraphDef:
+    """A model that reads its own images."""
+    with tf.Graph().as_default() as graph:
+        data = tf.data.Dataset.from_tensor_slices(X).batch(2)
+        x = v1.data.make_one_shot_iterator(data).get_next(name="next")
+        tf.nn.softmax(tf.matmul(x, WEIGHTS["teacher"]), name="prob")
+    return graph.as_graph_def()
+
+
+def test_a_teacher_that_reads_its_own_data_takes_the_graphs() -> None:
+    """Nothing of its iterator is left."""
+    graph = build(WEIGHTS["student"])
+    x = graph.get_tensor_by_name("x:0")
+    loss = distillation_loss(reading(), {"prob": "layer"}, inputs={"next": x}, graph=graph)
+    assert value(graph, loss) == pytest.approx(divergence(), rel=1e-5)
+    assert not [op.name for op in graph.get_operations() if "Iterator" in op.type]
 
 
 @attrs.frozen
@@ -264,8 +295,15 @@ def other(dtype: Any, shape: list[int | None], answer: Any = tf.float32) -> Any:
         Wrong(OutputNotFoundError, 'did you mean "layer"', outputs={"prob": "layers"}),
         Wrong(ConfigError, r'^outputs\["prob"\] \(3\)', outputs={"prob": 3}),
         Wrong(ConfigError, "cannot be compared", outputs={"prob": "labels"}),
+        Wrong(ConfigError, '"x" is one of its inputs', outputs={"x": "x"}),
         Wrong(ConfigError, "is no float32", other(tf.float32, [None, 4], tf.int32)),
         Wrong(UnknownNameError, 'did you mean "x"', more={"inputs": {"xx": 1.0}}),
+        Wrong(ConfigError, r"reads its own data \(\"next\"\).*images", reading),
+        Wrong(
+            ConfigError,
+            "of another graph",
+            more={"inputs": {"x": build(WEIGHTS["teacher"]).get_tensor_by_name("x:0")}},
+        ),
         Wrong(ConfigError, "float32", other(tf.int32, [None, 4])),
         Wrong(ConfigError, r"\(None, 5\)", other(tf.float32, [None, 5])),
         Wrong(ConfigError, r'^inputs\["x"\]', more={"inputs": {"x": "nothing"}}),

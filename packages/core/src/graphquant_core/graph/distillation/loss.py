@@ -18,7 +18,8 @@ from graphquant_core.graph.distillation.outputs import (
     describe_outputs,
     distance,
 )
-from graphquant_core.graph.distillation.teacher import place_teacher, teacher_graph_def
+from graphquant_core.graph.distillation.placing import place_teacher
+from graphquant_core.graph.distillation.teacher import teacher_graph_def
 from graphquant_core.graph.frozen.outputs import check_outputs
 from graphquant_core.graph.guards import check_extensible
 from graphquant_core.graph.view import GraphView
@@ -63,7 +64,8 @@ def distillation_loss(
             the tensor of `graph` may then be the logits.
         checkpoint: Prefix of the checkpoint with its variables, where `teacher` is a tf.Graph.
         inputs: Tensors of `graph`, their names, or values, by the names of the teacher's inputs
-            that aren't called alike in `graph`, such as ``{"keep_prob": 1.0}``.
+            that aren't called alike in `graph`, such as ``{"keep_prob": 1.0}``; or of other ops,
+            such as an iterator's, that they stand for.
         graph: The training graph; the default one when ``None``.
 
     Raises:
