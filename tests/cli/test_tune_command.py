@@ -45,6 +45,19 @@ def test_weights_are_tuned_exported_and_verified(
     assert verified.exit_code == 0, verified.stdout + verified.stderr
 
 
+def test_a_report_is_written_beside_the_files(graphquant: Run, files: Any, tmp_path: Path) -> None:
+    """The page with its data; what is in the summary is in it, and the layers are compared."""
+    options = ("--target", "ascend", "--save-path", tmp_path / "m")
+    outcome = _tune(graphquant, files, *options, "--report", tmp_path / "r.html")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert f"wrote {tmp_path / 'r.html'}" in outcome.stdout
+    read = json.loads((tmp_path / "r.json").read_text())
+    summary = json.loads((tmp_path / "m_tune.json").read_text())
+    assert read["tuning"] == summary
+    assert len(summary["curve"]) == 3
+    assert [row["layer"] for row in read["targets"][0]["layers"]] == ["conv", "pool", "dense"]
+
+
 def test_int8_is_tuned_and_keeps_a_record(graphquant: Run, files: Any, tmp_path: Path) -> None:
     """The graph and its record export again to the same files; --labels give the accuracy."""
     expected = files.run(files.model)
@@ -92,6 +105,9 @@ def test_sensitivity_is_a_table_or_json(graphquant: Run, files: Any) -> None:
         (("--weight-only", "--size", "1B"), "cannot be reached: the smallest has"),
         (("--weight-only", "--target", "onx"), 'did you mean "onnx"'),
         (("--labels", "nothing.npy"), "nothing.npy"),
+        (("--weight-only", "--report", "{prefix}.html"), "m.json would be written over another"),
+        (("--report", "{prefix}.json"), "must not end in .json"),
+        (("--report", "{folder}"), "it is a directory"),
         (("--labels", "{folder}/few.npy"), "are 3, the samples 20"),
     ],
 )
@@ -104,7 +120,7 @@ def test_a_wrong_option_is_one_error_and_no_file(
     target = () if "--target" in more else ("--target", "onnx")
     folder = files.samples.parent
     np.save(folder / "few.npy", np.zeros(3, np.int64))
-    given = [str(one).format(folder=folder) for one in more]
+    given = [str(one).format(folder=folder, prefix=tmp_path / "m") for one in more]
     outcome = _tune(graphquant, files, *target, "--save-path", tmp_path / "m", *given)
     assert outcome.exit_code == 2
     assert message in " ".join(outcome.stderr.split())

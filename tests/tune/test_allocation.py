@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -25,6 +26,17 @@ LAYERS = st.lists(
         for i, (size, distances) in enumerate(rows)
     ]
 )  # fmt: skip
+
+
+def test_layers_that_are_lost_are_narrowed_last_and_then_at_once():
+    """An infinite distance is worse than any other; behind it nothing more can be lost."""
+    lost = dict(zip(WIDTHS, (1e-3, math.inf, math.inf, math.inf, math.inf), strict=True))
+    fine = dict(zip(WIDTHS, (0.0, 1.0, 2.0, 3.0, 4.0), strict=True))
+    layers = [LayerSensitivity("a", "Conv2D", 10, lost), LayerSensitivity("b", "Conv2D", 10, fine)]
+    path = allocate_path(layers, WIDTHS)
+    assert [bits["b"] for bits in path[:5]] == list(WIDTHS)
+    assert {bits["a"] for bits in path[:5]} == {8}
+    assert path[-1] == {"a": 2, "b": 2}
 
 
 @given(LAYERS)

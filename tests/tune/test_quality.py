@@ -57,6 +57,20 @@ def test_distances_are_those_of_float64(kind, wanted):
     assert nothing == pytest.approx(0, abs=1e-6)
 
 
+def test_answers_that_are_no_numbers_are_infinitely_far():
+    """NaN and infinity, in one batch of many: never nearer than any other model."""
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 3], "x")
+        tf.add(x, 0.0, name="y")
+    samples = Samples(graph, {"x": RANDOM.normal(size=(32, 3)).astype(np.float32)}, 8)
+    for bad in (np.nan, np.inf, -np.inf):
+        with tf.Graph().as_default() as other:
+            x = v1.placeholder(tf.float32, [None, 3], "x")
+            tf.add(x, tf.where(x > 1.5, bad, 0.0), name="y")
+        found = quality_of(graph.as_graph_def(), other.as_graph_def(), ["y"], samples)
+        assert (found.distance, found.sqnr) == (np.inf, -np.inf)
+
+
 def test_outputs_are_what_the_graph_says():
     """Scores behind a softmax, also a named one; logits of a layer; all else, one class too."""
     with tf.Graph().as_default() as graph:

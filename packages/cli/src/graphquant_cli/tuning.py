@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from graphquant_cli.exporting import RECORD, write_weight_sources
 from graphquant_cli.output import json_text
-from graphquant_core.exceptions import ConfigError
+from graphquant_core.exceptions import ConfigError, FileWriteError
 from graphquant_core.listing import choices, listed
 
 if TYPE_CHECKING:
     from graphquant_core.exporter import Artifact
     from graphquant_export.inputs import LoadedModel
+    from graphquant_export.verification import Verification
     from graphquant_tune import TunedModel
 
 SUMMARY = "_tune.json"
@@ -73,6 +77,23 @@ def write_tuned(
     return artifact, (*sources, summary)
 
 
+def check_report(page: Path, others: Iterable[Path]) -> None:
+    """Returns when `page` and its data can be written, and aren't a file that is needed.
+
+    Raises:
+        ConfigError, FileWriteError: They can't, or one of them is among `others`.
+    """
+    from graphquant_export.report.write import report_paths
+
+    taken = {path.resolve() for path in others}
+    for path in report_paths(page):
+        if path.resolve() in taken:
+            raise FileWriteError(
+                f'--report ("{page}"): {path} would be written over another file of this call; '
+                f'give another, such as "{page.with_name(page.stem + "_report.html")}"'
+            )
+
+
 def check_labels(path: Path, labels: Any, samples: dict[str, Any]) -> None:
     """Returns when there is a label for each sample, before anything is trained.
 
@@ -87,7 +108,32 @@ def check_labels(path: Path, labels: Any, samples: dict[str, Any]) -> None:
         )
 
 
-def verify_tuned(artifact: Artifact, samples: dict[str, Any], labels: Any | None) -> dict[str, Any]:
+@attrs.frozen
+class Checked:
+    """What was found of the files in their runtime.
+
+    Attributes:
+        found: What `verify` returned; ``None`` when the runtime isn't installed.
+        lines: What is said of it.
+    """
+
+    found: Verification | None
+    lines: Sequence[str]
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Where the files are beyond the limits."""
+        return () if self.found is None else self.found.problems()
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether they are within; ``None`` when that is not known."""
+        return None if self.found is None else self.found.ok()
+
+
+def verify_tuned(
+    artifact: Artifact, samples: dict[str, Any], labels: Any | None, *, layers: bool
+) -> Checked:
     """What `verify` finds on the first samples, and with labels on all of them."""
     from graphquant_core.exceptions import MissingDependencyError
     from graphquant_export import verify
@@ -95,9 +141,9 @@ def verify_tuned(artifact: Artifact, samples: dict[str, Any], labels: Any | None
 
     taken = samples if labels is not None else first_samples(samples, VERIFIED_SAMPLES)
     try:
-        found = verify(artifact, taken, labels=labels)
+        found = verify(artifact, taken, labels=labels, layers=layers)
     except MissingDependencyError as error:
-        return {"verified": None, "lines": [f"not verified: {error}"], "problems": []}
+        return Checked(None, [f"not verified: {error}"])
     lines = [
         f'accuracy of "{one.output}": {one.accuracy.runtime:.2%} in the runtime'
         for one in found.outputs
@@ -105,4 +151,22 @@ def verify_tuned(artifact: Artifact, samples: dict[str, Any], labels: Any | None
     ]
     if found.ok():
         lines.append(f"{found.target}: verified on {found.samples} samples")
-    return {"verified": found.ok(), "lines": lines, "problems": list(found.problems())}
+    return Checked(found, lines)
+
+
+def write_page(
+    page: Path, found: TunedModel, checked: Checked, artifact: Artifact, samples: dict[str, Any]
+) -> tuple[Path, Path]:
+    """The report of a tuned model, and its data."""
+    from graphquant_export import write_report
+    from graphquant_export.inputs.samples import first_samples
+    from graphquant_tune import report_chapter
+
+    return write_report(
+        page,
+        [] if checked.found is None else checked.found,
+        artifact.source,
+        first_samples(samples, VERIFIED_SAMPLES),
+        title="Tuning report",
+        chapters=[report_chapter(found)],
+    )

@@ -13,10 +13,11 @@ from graphquant_core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from graphquant_tune.measure import sensitivity
+    from graphquant_tune.report_chapter import report_chapter
     from graphquant_tune.result import TunedModel
     from graphquant_tune.tuning import tune
 
-__all__ = ["TunedModel", "__version__", "sensitivity", "tune"]
+__all__ = ["TunedModel", "__version__", "report_chapter", "sensitivity", "tune"]
 
 __version__ = version("graphquant-tune")
 
@@ -24,6 +25,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "TunedModel": ".result",
+        "report_chapter": ".report_chapter",
         "sensitivity": ".measure",
         "tune": ".tuning",
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ def allocate_path(found: Sequence[LayerSensitivity], widths: Sequence[int]) -> l
     """Allocations from all layers at the widest to all at the narrowest, a step at a time.
 
     Each step takes the layer one width down whose distance grows least for each weight bit that
-    is saved. Distances of several layers are taken to add up.
+    is saved. Distances of several layers are taken to add up; infinite ones are given up last.
 
     Args:
         found: What each layer costs at each width.
@@ -39,7 +40,9 @@ def _next(
     if place == len(widths):
         return None
     narrower = widths[place]
-    cost = max(layer.distances[narrower] - layer.distances[bits], 0.0)
+    now = layer.distances[bits]
+    # A layer whose results aren't finite any more has nothing left to lose.
+    cost = max(layer.distances[narrower] - now, 0.0) if math.isfinite(now) else 0.0
     return cost / (layer.weights * (bits - narrower)), layer.name, narrower
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.registry import load_registry
 from graphquant_tune.allocation import Bits, allocate_path, first_that
@@ -16,33 +18,66 @@ from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.report import Report
 
 
-def bits_within_size(
+@attrs.frozen(eq=False)
+class WeightFiles:
+    """What a target's file weighs for bits of layers.
+
+    Attributes:
+        model: The float model.
+        widths: Its weights at several widths.
+        layers: What each layer costs at each of them.
+        target: Name of the target.
+        sizes: Those of files whose layers all have the same width.
+    """
+
+    model: FoldedModel
+    widths: Widths
+    layers: Sequence[LayerSensitivity]
+    target: str
+    sizes: Sizes
+
+    def path(self) -> list[Bits]:
+        """Allocations from the widest to the narrowest, as `allocate_path`."""
+        return allocate_path(self.layers, self.sizes.widths)
+
+    def measure(self, bits: Bits) -> int:
+        """Bytes of the file with `bits`, which is written to see."""
+        return _file_size(self.model, self.widths, self.target, bits)
+
+    def bits_within(self, size: int) -> Bits:
+        """Bits with which the file really weighs at most `size` bytes.
+
+        Raises:
+            ConfigError: The smallest file is larger; says how large.
+        """
+        return largest_within(self.path(), size, self.sizes, self.measure)[0]
+
+
+def weight_files(
     model: FoldedModel,
     widths: Widths,
     found: Sequence[LayerSensitivity],
-    size: int,
     target: str,
     report: Report,
-) -> Bits:
-    """Bits with which the file of `target` really weighs at most `size` bytes.
+) -> WeightFiles:
+    """Writes a file of each width to see what it weighs.
 
-    Raises:
-        ConfigError: The smallest file is larger; says how large.
+    Raises: as the target's exporter.
     """
-    exporter = load_registry().exporter(target)
-
-    def measure(bits: Bits) -> int:
-        made = put_on_grids(model, widths.values(model, bits), bits, widths)
-        record, outputs = weight_record(bits, widths), list(model.outputs)
-        return artifact_size(lambda path: exporter.export(made.graph_def, outputs, record, path))
-
     files = {}
     for done, bits in enumerate(WIDTHS):
         report("writing files", done, len(WIDTHS), f"{bits} bits")
-        files[bits] = measure({layer.name: bits for layer in found})
+        every = {layer.name: bits for layer in found}
+        files[bits] = _file_size(model, widths, target, every)
     sizes = Sizes(files, {layer.name: layer.weights for layer in found})
-    chosen, _ = largest_within(allocate_path(found, sizes.widths), size, sizes, measure)
-    return chosen
+    return WeightFiles(model, widths, found, target, sizes)
+
+
+def _file_size(model: FoldedModel, widths: Widths, target: str, bits: Bits) -> int:
+    exporter = load_registry().exporter(target)
+    made = put_on_grids(model, widths.values(model, bits), bits, widths)
+    record, outputs = weight_record(bits, widths), list(model.outputs)
+    return artifact_size(lambda path: exporter.export(made.graph_def, outputs, record, path))
 
 
 def bits_within_quality(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from graphquant_core.graph.distillation import describe_outputs
 from graphquant_core.graph.frozen import cpu_session
 from graphquant_tune.folded import FoldedModel
-from graphquant_tune.quality import COMPARED_SAMPLES, Measures, Quality
+from graphquant_tune.quality import COMPARED_SAMPLES, Measures, Quality, mean_distance
 from graphquant_tune.samples import Samples
 
 v1 = tf.compat.v1
@@ -59,7 +59,7 @@ class Comparison:
 
     def distance(self, changed: Values) -> float:
         """Mean distance of the outputs when the constants called so have these values."""
-        return float(np.mean(self._run(self._measures.distances, changed)))
+        return mean_distance(self._run(self._measures.distances, changed))
 
     def quality(self, changed: Values) -> Quality:
         """The same, with what people measure by."""

@@ -94,13 +94,15 @@ def calibrated(
     progress: Callable[[int, int], object],
 ) -> QuantizedWeights:
     """`model` with weights of `bits` bits, rounded by GPTQ on `samples`: the best untrained."""
-    return quantize_frozen_weights(
+    found = quantize_frozen_weights(
         model.graph_def,
         model.outputs,
         samples=samples,
         progress=progress,
         **_exactly(bits, widths),
     )
+    # In the constants that the model has: a file of a certain size has no room for others' names.
+    return put_on_grids(model, model.values_in(found.graph_def), bits, widths)
 
 
 def uniform_bits(model: FoldedModel, widths: Widths, bits: int) -> dict[str, int]:

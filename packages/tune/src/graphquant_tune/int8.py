@@ -9,13 +9,14 @@ from graphquant_core.graph.planner import plan_graph
 from graphquant_core.layer import Layer, Skip
 from graphquant_core.plan import Plan
 from graphquant_core.record import Record
+from graphquant_tune.curve import CurvePoint, curve_of_int8
 from graphquant_tune.distill_int8 import distil_int8
 from graphquant_tune.goals import Goal
 from graphquant_tune.int8_ranges import (
+    Int8Choices,
     deployed_quality,
     estimated_record,
     int8_sensitivities,
-    record_within,
 )
 from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.loop import Ended, Progress
@@ -32,9 +33,14 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
     """
     record = estimated_record(task, task.skip_layers)
     found: tuple[LayerSensitivity, ...] = ()
-    if goal.within is not None:
+    curve: tuple[CurvePoint, ...] = ()
+    if goal.within is not None or task.draws_curve:
         found = int8_sensitivities(task, record)
-        record = record_within(task, record, found, goal.within)
+        choices = Int8Choices(task, record, found)
+        count = choices.most if goal.within is None else choices.most_within(goal.within)
+        record = choices.record(count)
+        if task.draws_curve:
+            curve = curve_of_int8(choices, count, task.report)
     graph_def = task.model.graph_def
     before = after = deployed_quality(task, graph_def, record)
     ended = Ended()
@@ -63,6 +69,7 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
         before,
         after,
         ended,
+        curve,
     )
 
 

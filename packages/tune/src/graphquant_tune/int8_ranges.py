@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,7 @@ from graphquant_export.post_training import quantize_post_training
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
 from graphquant_tune.allocation import first_that
+from graphquant_tune.file_sizes import artifact_size
 from graphquant_tune.goals import Within, unreachable
 from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.quality import Quality, quality_of
@@ -64,21 +66,62 @@ def int8_sensitivities(task: Task, record: Record) -> tuple[LayerSensitivity, ..
     return tuple(found)
 
 
-def record_within(
-    task: Task, record: Record, found: tuple[LayerSensitivity, ...], within: Within
-) -> Record:
-    """Ranges of as many layers as the outputs allow; those that cost most stay float."""
-    order = [layer.name for layer in sorted(found, key=lambda layer: layer.distances[8])]
-    records = {len(order): record}
+class Int8Choices:
+    """Ranges for as many layers as one wants; those that cost most stay float.
 
-    def holds(count: int) -> bool:
-        if count not in records:
-            left = tuple(map(glob.escape, order[count:]))
-            records[count] = estimated_record(task, (*task.skip_layers, *left))
-        return within.holds(deployed_quality(task, task.model.graph_def, records[count]))
+    Args:
+        task: The call.
+        record: Ranges of all layers.
+        found: What each of them costs.
+    """
 
-    count = first_that(range(len(order), 0, -1), holds)
-    if count is None:
-        best = deployed_quality(task, task.model.graph_def, records[1])
-        raise ConfigError(unreachable(within, f'"{order[0]}" alone in int8', best))
-    return records[count]
+    def __init__(self, task: Task, record: Record, found: Sequence[LayerSensitivity]) -> None:
+        self._task = task
+        self._order = [layer.name for layer in sorted(found, key=lambda x: x.distances[8])]
+        self._records = {len(self._order): record}
+        self._qualities: dict[int, Quality] = {}
+
+    @property
+    def most(self) -> int:
+        """Number of layers that can be quantised."""
+        return len(self._order)
+
+    def record(self, count: int) -> Record:
+        """Ranges of the `count` layers that cost least."""
+        if count not in self._records:
+            left = tuple(map(glob.escape, self._order[count:]))
+            skipped = (*self._task.skip_layers, *left)
+            self._records[count] = estimated_record(self._task, skipped)
+        return self._records[count]
+
+    def quality(self, count: int) -> Quality:
+        """That of what the target computes with `record(count)`."""
+        if count not in self._qualities:
+            graph_def = self._task.model.graph_def
+            self._qualities[count] = deployed_quality(self._task, graph_def, self.record(count))
+        return self._qualities[count]
+
+    def size(self, count: int) -> int:
+        """Bytes of the target's file with `record(count)`."""
+        exporter = load_registry().exporter(self._task.target)
+        model, record = self._task.model, self.record(count)
+        return artifact_size(
+            lambda path: exporter.export(model.graph_def, list(model.outputs), record, path)
+        )
+
+    def most_within(self, within: Within) -> int:
+        """The largest number of layers whose outputs are within.
+
+        Raises:
+            ConfigError: Not even one is; says how near that is.
+        """
+
+        def holds(count: int) -> bool:
+            return within.holds(self.quality(count))
+
+        count = first_that(range(self.most, 0, -1), holds)
+        if count is None:
+            raise ConfigError(
+                unreachable(within, f'"{self._order[0]}" alone in int8', self.quality(1))
+            )
+        return count

@@ -24,9 +24,9 @@ class Quality:
     """How near a model's answers are to those of the float model.
 
     Attributes:
-        distance: Mean over the outputs of `graphquant_core.graph.distillation.distance`;
-            0 is equal.
-        sqnr: 10 log10(Σ t² / Σ (t - s)²) of the worst output, in dB.
+        distance: Mean over the outputs of `graphquant_core.graph.distillation.distance`; 0 is
+            equal, infinity for answers that are NaN or infinite.
+        sqnr: 10 log10(Σ t² / Σ (t - s)²) of the worst output, in dB; -infinity for such answers.
         agreement: Share of rows with the same largest class; ``None`` without class scores.
     """
 
@@ -67,13 +67,26 @@ class Measures:
     def quality(self, found: Sequence[Any]) -> Quality:
         """The quality over batches, of what a session gave for `fetched` with each."""
         powers = np.array([row[1] for row in found], np.float64).sum(axis=0)
-        ratios = [
-            math.inf if error == 0 else 10 * math.log10(max(power, 1e-300) / error)
-            for power, error in powers.reshape(-1, 2)
-        ]
+        ratios = [_decibels(power, error) for power, error in powers.reshape(-1, 2)]
         same = np.mean([row[2] for row in found], axis=0)
         agreement = float(same.min()) if self.fetched[2] else None
-        return Quality(float(np.mean([row[0] for row in found])), min(ratios), agreement)
+        return Quality(mean_distance([row[0] for row in found]), min(ratios), agreement)
+
+
+def mean_distance(found: Sequence[Any]) -> float:
+    """The mean; infinite where a model answers NaN or infinity, so that it is never the nearest.
+
+    A layer in front of a logarithm or a division does that when its small results round to 0.
+    """
+    mean = float(np.mean(found))
+    return mean if math.isfinite(mean) else math.inf
+
+
+def _decibels(power: float, error: float) -> float:
+    """10 log10(power / error); -inf where the answers aren't finite."""
+    if not math.isfinite(error):
+        return -math.inf
+    return math.inf if error == 0 else 10 * math.log10(max(power, 1e-300) / error)
 
 
 def quality_of(

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from graphquant_core.plan import Plan
 from graphquant_core.weight_record import Factors
+from graphquant_tune.curve import CurvePoint
 from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.loop import Ended
 from graphquant_tune.quality import Quality
@@ -29,6 +30,8 @@ class TunedModel:
         before: Quality without training.
         after: Quality of the model.
         training: How training ended.
+        curve: Size against quality, the nearest to the float model first; empty when it was not
+            asked for.
     """
 
     graph_def: tf.compat.v1.GraphDef = attrs.field(repr=False)
@@ -40,26 +43,32 @@ class TunedModel:
     before: Quality
     after: Quality
     training: Ended
+    curve: tuple[CurvePoint, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """What there is to know, as JSON takes it."""
+        costs = {layer.name: layer.distances for layer in self.sensitivities}
         return {
             "layers": [
                 {
                     "name": layer.name,
                     "type": layer.op_type,
                     "bits": self.bits.get(layer.name),
-                    "distance": {
-                        str(bits): value
-                        for found in self.sensitivities
-                        if found.name == layer.name
-                        for bits, value in found.distances.items()
-                    },
+                    "distance": _by_bits(costs.get(layer.name, {})),
                 }
                 for layer in self.plan.layers
             ],
-            "float": [{"name": s.name, "reason": s.reason} for s in self.plan.skips],
+            "float": [
+                {"name": skip.name, "reason": skip.reason}
+                | ({"distance": _by_bits(costs[skip.name])} if skip.name in costs else {})
+                for skip in self.plan.skips
+            ],
             "before": attrs.asdict(self.before),
             "after": attrs.asdict(self.after),
             "training": attrs.asdict(self.training),
+            "curve": [attrs.asdict(point) for point in self.curve],
         }
+
+
+def _by_bits(distances: Mapping[int, float]) -> dict[str, float]:
+    return {str(bits): value for bits, value in distances.items()}

@@ -30,6 +30,7 @@ class Task:
         skip_layers: Names or patterns of layers that stay float.
         schedule: How long to train.
         report: Hears of progress.
+        draws_curve: Whether size against quality is measured, for the report.
     """
 
     model: FoldedModel
@@ -38,6 +39,7 @@ class Task:
     skip_layers: tuple[str, ...]
     schedule: Schedule
     report: Report
+    draws_curve: bool = False
 
     def check_exportable(self, graph_def: tf.compat.v1.GraphDef, factors: Factors) -> None:
         """Exports the untrained model to a folder that is thrown away.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from graphquant_core.arguments import checked_bool
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.listing import listed
@@ -43,6 +44,7 @@ def tune(
     batch_size: int = 64,
     skip_layers: Iterable[str] = (),
     seed: int = 0,
+    curve: bool = False,
     report: Report = silent,
 ) -> TunedModel:
     """`model` quantised for `target`, and trained to give the float model's answers on `samples`.
@@ -65,6 +67,7 @@ def tune(
         batch_size: Samples of a step.
         skip_layers: Names or patterns of layers that stay float.
         seed: Of the order of the samples: the same one gives the same model.
+        curve: Whether size against quality is measured, which `report_chapter` draws.
         report: Hears of progress.
 
     Raises:
@@ -87,7 +90,9 @@ def tune(
     _check_varied(found.some(LOOKED_AT))
     if isinstance(skip_layers, str):
         raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
-    task = Task(folded, found, target, tuple(skip_layers), schedule, report)
+    task = Task(
+        folded, found, target, tuple(skip_layers), schedule, report, checked_bool("curve", curve)
+    )
     return tune_weights(task, goal) if weight_only else tune_int8(task, goal)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphquant_tune.allocation import Bits
-from graphquant_tune.choose_bits import bits_within_quality, bits_within_size
+from graphquant_tune.choose_bits import WeightFiles, bits_within_quality, weight_files
 from graphquant_tune.compare import Comparison
+from graphquant_tune.curve import CurvePoint, curve_of_weights
 from graphquant_tune.distill import distil
 from graphquant_tune.goals import Goal
 from graphquant_tune.grids import (
@@ -36,20 +37,27 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
         NoLayersError: The model has no layer whose weight is quantised.
     """
     model = task.model
-    widths = quantise_at(model, WIDTHS if goal.is_mixed else (8, goal.bits), task.skip_layers)
+    is_measured = goal.is_mixed or task.draws_curve
+    widths = quantise_at(model, WIDTHS if is_measured else (8, goal.bits), task.skip_layers)
     with Comparison(model, task.samples) as comparison:
         found: tuple[LayerSensitivity, ...] = ()
-        if goal.is_mixed:
+        files: WeightFiles | None = None
+        curve: tuple[CurvePoint, ...] = ()
+        if is_measured:
             found = layer_sensitivities(
                 model, widths, comparison,
                 lambda done, total: task.report("measuring layers", done, total, ""),
             )  # fmt: skip
-        if goal.size is not None:
-            bits = bits_within_size(model, widths, found, goal.size, task.target, task.report)
+        if goal.size is not None or task.draws_curve:
+            files = weight_files(model, widths, found, task.target, task.report)
+        if goal.size is not None and files is not None:
+            bits = files.bits_within(goal.size)
         elif goal.within is not None:
             bits = bits_within_quality(model, widths, found, comparison, goal.within)
         else:
             bits = uniform_bits(model, widths, goal.bits)
+        if task.draws_curve and files is not None:
+            curve = curve_of_weights(files, comparison, bits, task.report)
     made = calibrated(
         model, bits, widths, task.samples.some(COMPARED_SAMPLES),
         lambda done, total: task.report("rounding weights", done, total, ""),
@@ -66,7 +74,16 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
         else:
             task.warn_of_loss(before, quality)
     return TunedModel(
-        made.graph_def, model.outputs, record, bits, made.plan, found, before, after, ended
+        made.graph_def,
+        model.outputs,
+        record,
+        bits,
+        made.plan,
+        found,
+        before,
+        after,
+        ended,
+        curve,
     )
 
 

@@ -38,9 +38,11 @@ from graphquant_cli.tuning import (
     QUALITY_HEADER,
     SUMMARY,
     check_labels,
+    check_report,
     quality_rows,
     said,
     verify_tuned,
+    write_page,
     write_tuned,
 )
 
@@ -48,7 +50,7 @@ EPILOG = examples(
     "tune model.keras --samples images.npy --target litert --save-path out/model",
     "tune frozen.pb --samples images.npy --target mnn --weight-only --bits 3 --save-path out/model",
     "tune frozen.pb --samples images.npy --target mnn --weight-only --size 90kB "
-    "--save-path out/model",
+    "--save-path out/model --report report.html",
 )
 
 
@@ -95,6 +97,15 @@ def tune(
     ] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", help="Samples of a training step.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="The same one gives the same files.")] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Page to write, such as report.html: bits by layer and what each costs, size "
+            "against quality, before and after, and the verification; its data goes beside it.",
+            show_default=False,
+        ),
+    ] = None,
     labels: LabelsOption = None,
     image_range: ImageRangeOption = None,
     option: ExportOptionsOption = None,
@@ -129,7 +140,10 @@ def tune(
         classes = load_samples(labels, ["labels"], "labels")["labels"]
         check_labels(labels, classes, arrays)
     check_writable(Path(f"{save_path}{SUMMARY}"), "save_path")
-    with stage_progress() as report:
+    if report is not None:
+        written = [Path(f"{save_path}{ending}") for ending in beside]
+        check_report(report, [*written, *inputs.values()])
+    with stage_progress() as progress:
         found = need("graphquant_tune", "tune").tune(
             loaded,
             arrays,
@@ -143,19 +157,22 @@ def tune(
             batch_size=batch_size,
             skip_layers=skip_layer or [],
             seed=seed,
-            report=report,
+            curve=report is not None,
+            report=progress,
         )
     tuned = attrs.evolve(loaded, graph_def=found.graph_def)
     artifact, sources = write_tuned(tuned, found, target, save_path, keywords)
-    checked = verify_tuned(artifact, arrays, classes)
+    checked = verify_tuned(artifact, arrays, classes, layers=report is not None)
+    if report is not None:
+        sources += write_page(report, found, checked, artifact, arrays)
     if not as_json:
         print_table(QUALITY_HEADER, quality_rows(found))
         typer.echo(said(found))
-        for line in checked["lines"]:
+        for line in checked.lines:
             typer.echo(line)
-    details = {**found.summary(), "verified": checked["verified"]}
+    details = {**found.summary(), "verified": checked.ok}
     print_artifact(artifact, as_json, details, sources)
-    for problem in checked["problems"]:
+    for problem in checked.problems:
         print_error(problem)
-    if checked["problems"]:
+    if checked.problems:
         raise typer.Exit(CHECK_FAILED)

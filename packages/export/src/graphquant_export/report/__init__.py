@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 from graphquant_core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from graphquant_export.report.chapter import Chapter, Section
     from graphquant_export.report.data import report_data
     from graphquant_export.report.page import render_page
     from graphquant_export.report.write import write_report
 
-__all__ = ["render_page", "report_data", "write_report"]
+__all__ = ["Chapter", "Section", "render_page", "report_data", "write_report"]
 
 __getattr__ = lazy_names(
     __name__,
-    {"render_page": ".page", "report_data": ".data", "write_report": ".write"},
+    {
+        "Chapter": ".chapter",
+        "Section": ".chapter",
+        "render_page": ".page",
+        "report_data": ".data",
+        "write_report": ".write",
+    },
 )

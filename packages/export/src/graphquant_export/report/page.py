@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from graphquant_core.listing import listed, sentences
 from graphquant_export.report import layers_section, targets_section
+from graphquant_export.report.chapter import Chapter, Section
 from graphquant_export.report.elements import Element, as_html, element
 
 Data = Mapping[str, Any]
@@ -47,8 +48,13 @@ STEPS_NOTE = (
 )
 
 
-def render_page(data: Data) -> str:
-    """The page that shows `data`, as `report_data` makes it: HTML that refers to nothing else."""
+def render_page(data: Data, chapters: Sequence[Chapter] = ()) -> str:
+    """The page that shows `data`, as `report_data` makes it: HTML that refers to nothing else.
+
+    Args:
+        data: The data.
+        chapters: What other packages show of it, each of ``data[chapter.key]``.
+    """
     style = element("style")
     style.text = _own("page.css")
     script = element("script")
@@ -60,7 +66,10 @@ def render_page(data: Data) -> str:
         element("title", data["title"]),
         style,
     )
-    main = element("main", *_header(data), *_sections(data), *_definitions(data))
+    added = [section for one in chapters for section in one.sections(data[one.key])]
+    verdicts = Section("", "", targets_section.verdicts(data))
+    shown = [part.as_element() for part in (verdicts, *added, *_sections(data))]
+    main = element("main", *_header(data), *shown, *_definitions(data))
     return as_html(element("html", head, element("body", main, script), lang="en"))
 
 
@@ -79,27 +88,24 @@ def _header(data: Data) -> list[Element]:
     return [element("h1", data["title"]), element("p", said, class_="note name")]
 
 
-def _sections(data: Data) -> list[Element]:
+def _sections(data: Data) -> list[Section]:
     sections = [
-        _section("", "", targets_section.verdicts(data)),
-        _section("Targets side by side", TARGETS_NOTE, targets_section.side_by_side(data)),
-        _section("Sizes", SIZES_NOTE, targets_section.sizes(data)),
-        _section("Layers", LAYERS_NOTE, layers_section.layer_table(data)),
-        _section("Layers in each runtime", RUNTIME_NOTE, layers_section.runtime_table(data)),
-        _section("Values and clip ranges", VALUES_NOTE, layers_section.histograms(data)),
-        _section("Plan", PLAN_NOTE, layers_section.plan_table(data)),
+        Section("Layers", LAYERS_NOTE, layers_section.layer_table(data)),
+        Section("Values and clip ranges", VALUES_NOTE, layers_section.histograms(data)),
+        Section("Plan", PLAN_NOTE, layers_section.plan_table(data)),
     ]
     if any(row["sqnr"] is not None for row in data["layers"]):
         chart = targets_section.noise_chart(data)
-        sections.insert(3, _section("Quantisation noise by layer", NOISE_NOTE, chart))
+        sections.insert(0, Section("Quantisation noise by layer", NOISE_NOTE, chart))
+    if data["targets"]:
+        runtimes = layers_section.runtime_table(data)
+        sections.insert(-2, Section("Layers in each runtime", RUNTIME_NOTE, runtimes))
+        sections = [
+            Section("Targets side by side", TARGETS_NOTE, targets_section.side_by_side(data)),
+            Section("Sizes", SIZES_NOTE, targets_section.sizes(data)),
+            *sections,
+        ]
     return sections
-
-
-def _section(title: str, note: str, content: Element) -> Element:
-    parts = [element("h2", title)] if title else []
-    if note:
-        parts.append(element("p", note, class_="note"))
-    return element("section", *parts, content)
 
 
 def _definitions(data: Data) -> list[Element]:
@@ -114,6 +120,8 @@ def _definitions(data: Data) -> list[Element]:
         )
         said.setdefault(sentence, []).append(target["label"])
     limits = [f"{listed(labels)}: {sentence}" for sentence, labels in said.items()]
+    if not limits:
+        return []
     return [
         element("h2", "How to read the numbers"),
         element("p", STEPS_NOTE, class_="note"),
