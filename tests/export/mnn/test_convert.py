@@ -123,6 +123,23 @@ def test_a_graph_that_cannot_be_converted_leaves_the_old_model(tmp_path: Path) -
     assert (tmp_path / "model.mnn").read_bytes() == b"from an earlier run"
 
 
+@pytest.mark.parametrize("where", [0, 3, 6])
+def test_a_crash_of_the_converter_names_the_first_op_with_it(tmp_path: Path, where: int) -> None:
+    """Here one that takes a constant of which no value is written, which MNN reads past its end."""
+    with tf.Graph().as_default() as graph:
+        y = v1.placeholder(tf.float32, [None, 1024], name="x")
+        for number in range(7):
+            y = tf.sigmoid(tf.add(y, np.zeros(1024, np.float32), name=f"add{number}"))
+        tf.identity(y, name="out")
+    model = graph.as_graph_def()
+    (zeros,) = [node for node in model.node if node.name == f"add{where}/y"]
+    zeros.attr["value"].tensor.ClearField("tensor_content")
+    zeros.attr["value"].tensor.ClearField("float_val")
+    (tmp_path / "crash.pb").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match=rf'crashed .* holds "add{where}" \(Add'):
+        convert(ConverterCommand(tmp_path / "crash.pb", tmp_path / "m.mnn"))
+
+
 @pytest.mark.usefixtures("mnn")
 def test_missing_parameters_are_an_error_and_no_template_appears(
     all_layers: Callable[..., Any], tmp_path: Path

@@ -34,7 +34,7 @@ def test_what_is_cut_off_leaves_the_integers_that_are_meant(zero):
 class Case:
     """One depthwise convolution, its record, and the codes of exact integers."""
 
-    def __init__(self, zero, stride, padding, bias, relu6):
+    def __init__(self, zero, stride, padding, bias, relu6, groups=False):
         random = np.random.default_rng(zero + 128)
         self.weight = random.normal(0, 0.4, (3, 3, CHANNELS, 1)).astype(np.float32)
         self.codes = random.integers(-128, 128, (IMAGES, SIZE, SIZE, CHANNELS)) + 43.0
@@ -43,7 +43,11 @@ class Case:
         self.result = ValueGrid(6 / 255 if relu6 else 0.05, zero)
         with tf.Graph().as_default() as graph:
             x = v1.placeholder(tf.float32, [None, SIZE, SIZE, CHANNELS], name="x")
-            y = v1.nn.depthwise_conv2d_native(x, self.weight, *self.options, name="dw")
+            if groups:
+                weight = self.weight.reshape(3, 3, 1, CHANNELS)
+                y = tf.nn.conv2d(x, weight, stride, padding, name="dw")
+            else:
+                y = v1.nn.depthwise_conv2d_native(x, self.weight, *self.options, name="dw")
             if bias:
                 y = tf.nn.bias_add(y, random.normal(0, 1, CHANNELS).astype(np.float32))
             tf.identity(tf.nn.relu6(y, name="act") if relu6 else y, name="y")
@@ -57,7 +61,7 @@ class Case:
         """round(m * (sum + bias + round(zero / m))), m = step of the sum / scale of the result."""
         (layer,) = simulate(self.graph_def, ["y"], self.record).layers
         with tf.Graph().as_default(), v1.Session() as session:
-            weight = tf.constant(layer.weight_codes.astype(np.float64))
+            weight = tf.constant(layer.weight_codes.astype(np.float64).reshape(self.weight.shape))
             sums = session.run(v1.nn.depthwise_conv2d_native(self.codes, weight, *self.options))
         if layer.bias_codes is not None:
             sums += layer.bias_codes
@@ -66,6 +70,7 @@ class Case:
         return np.clip(np.rint((sums + np.rint(zero / factor)) * factor), self.lowest, 127) - zero
 
 
+@pytest.mark.parametrize("groups", [False, True])
 @pytest.mark.parametrize(
     ("zero", "stride", "padding", "bias", "relu6"),
     [
@@ -77,9 +82,11 @@ class Case:
         (-111, 1, "SAME", False, False),
     ],
 )
-def test_every_code_is_that_of_a_rounded_zero_point(tmp_path, zero, stride, padding, bias, relu6):
-    """With and without a bias or an activation function; verify and `open` follow."""
-    case = Case(zero, stride, padding, bias, relu6)
+def test_every_code_is_that_of_a_rounded_zero_point(
+    tmp_path, zero, stride, padding, bias, relu6, groups
+):
+    """With and without a bias or an activation function, or as a Conv2D with a group a channel."""
+    case = Case(zero, stride, padding, bias, relu6, groups)
     artifact = export_mnn_int8(case.graph_def, ["y"], case.record, tmp_path / "m")
     found = runtime(artifact).run({"x": case.x}, ["y"])["y"]
     off = np.abs(np.rint(found / np.float32(case.result.scale)) - case.exact())

@@ -169,3 +169,41 @@ def test_weights_alone_are_quantised_beside_such_ops(tmp_path):
     found = MNN.runtime(done).run(feeds, ["out"])["out"]
     np.testing.assert_allclose(found, run(model, feeds), atol=1e-5)
     assert MNN.open(tmp_path / "m", done.source).layers == done.layers
+
+
+def _zeros(tensor):
+    tensor.tensor_shape.dim.add(size=96)
+
+
+def _one_value(tensor):
+    tensor.tensor_shape.dim.add(size=96)
+    tensor.float_val.append(0.7)
+
+
+def _a_tail_that_repeats(tensor):
+    tensor.tensor_shape.dim.add(size=96)
+    tensor.float_val.extend([0.1, -0.4, 0.9])
+
+
+@pytest.mark.parametrize("fill", [_zeros, _one_value, _a_tail_that_repeats])
+@pytest.mark.parametrize("whole", [True, False], ids=["int8", "weights"])
+def test_a_constant_may_leave_out_what_repeats(tmp_path, fill, whole):
+    """As TensorFlow's own freezing writes a bias of many equal values."""
+    w = mnn_quantize(weight(16, 96).T, 8, False).values().T
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 16], name="x")
+        y = tf.matmul(x, w, name="dense")
+        tf.identity(tf.sigmoid(y * v1.placeholder(tf.float32, [96], name="factor")), name="out")
+    model = graph.as_graph_def()
+    (factor,) = [node for node in model.node if node.name == "factor"]
+    factor.op = "Const"
+    del factor.attr["shape"]
+    factor.attr["value"].tensor.dtype = tf.float32.as_datatype_enum
+    fill(factor.attr["value"].tensor)
+    feeds = {"x": RANDOM.normal(size=(16, 16)).astype(np.float32)}
+    params: Any = [LayerParams("dense__matmul_converted", 8, False)]
+    if whole:
+        params = quantize_post_training(model, ["out"], feeds, activation="min_max", target="mnn")
+    done: Any = MNN.export(model, ["out"], params, tmp_path / "m")
+    found, wanted = MNN.runtime(done).run(feeds, ["out"])["out"], run(model, feeds)
+    assert np.abs(found - wanted).max() <= (0.02 if whole else 1e-5)

@@ -54,6 +54,17 @@ class Layer:
         return count
 
     @property
+    def kernel_type(self) -> str:
+        """Type of the op whose kernel runtimes give it: `op_type`, but for one kind.
+
+        A Conv2D with as many groups as channels, and one filter for each, is depthwise.
+        """
+        shape, channels = self.weight_shape, self.input_channels
+        if self.op_type == "Conv2D" and shape and channels and channels > 1:
+            return "DepthwiseConv2dNative" if shape[2:] == (1, channels) else self.op_type
+        return self.op_type
+
+    @property
     def fan_in(self) -> int | None:
         """Products summed for one output value; ``None`` for a layer without weight."""
         channels = self.output_channels

@@ -42,8 +42,8 @@ class TargetRules:
         averaging: Types of ops whose result is rounded onto the grid of what they take.
         fixed: Types of ops whose result always lies on one grid, and that grid.
         moving: Types of ops that hand codes on as they are; of `MOVING_TYPES`.
-        summed_zero_points: Types of layers, of `results`, whose kernel adds the zero point of the
-            result to the integer sum, as a whole number of the sum's steps.
+        summed_zero_points: Types of kernels (`Layer.kernel_type`), of `results`, which add the zero
+            point of the result to the integer sum, as a whole number of the sum's steps.
         unit_scales: Types of layers whose weight may have a scale for each output channel, although
             AMCT gives it one (`Layer.one_weight_scale`).
         integer_outputs: Whether the outputs of the model are integers. Where they are floats, an op

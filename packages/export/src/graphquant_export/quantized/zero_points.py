@@ -29,7 +29,8 @@ def zero_point_shifts(
     shifts = {}
     for layer in simulated.layers:
         grid = results.get(layer.name)
-        if grid is None or layer.op_type not in rules.summed_zero_points:
+        kernel = layers[layer.name].layer.kernel_type
+        if grid is None or kernel not in rules.summed_zero_points:
             continue
         vector = zero_point_shift(layer.scale, grid).astype(np.float32)
         shifts[layer.result] = layers[layer.name].along_channels(vector)

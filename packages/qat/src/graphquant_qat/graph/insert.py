@@ -119,7 +119,7 @@ def insert_quantizers(
     if not known:
         insertion.round_values([layer for layer, _ in enabled.values()], rules, config)
     insertion.finish()
-    grids = insertion.grids_of_sums(rules)
+    grids = insertion.grids_of_sums(rules, {name: row.layer for name, row in quantized.items()})
     round_biases(
         rewrite,
         [
@@ -196,19 +196,22 @@ class _Insertion:
 
         self.values.place(by_output, quantizer)
 
-    def grids_of_sums(self, rules: TargetRules) -> dict[str, tuple[str, str]]:
+    def grids_of_sums(
+        self, rules: TargetRules, layers: Mapping[str, Layer]
+    ) -> dict[str, tuple[str, str]]:
         """(scale, zero point) of the result of each layer whose kernel sums the zero point."""
         if self.values is None:
             return {}
         graph = self.rewrite.graph
         by_output = {placed.output: placed for placed in self.placed.values()}
         found = {}
-        for layer, placed in self.values.results(by_output).items():
-            op, names = graph.get_operation_by_name(layer), (placed.scale, placed.offset)
+        for name, placed in self.values.results(by_output).items():
+            op, names = graph.get_operation_by_name(name), (placed.scale, placed.offset)
             tensors = map(graph.get_tensor_by_name, names)
+            summed = layers[name].kernel_type in rules.summed_zero_points
             # A range that follows the data would hang on the bias that hangs on it.
-            if op.type in rules.summed_zero_points and not any(hangs_on(t, op) for t in tensors):
-                found[layer] = names
+            if summed and not any(hangs_on(t, op) for t in tensors):
+                found[name] = names
         return found
 
     def rounded(self) -> dict[str, QuantizedValue]:

@@ -25,7 +25,8 @@ def convert(command: ConverterCommand) -> Path:
 
     Raises:
         MissingDependencyError: The wheel ``MNN`` is not installed.
-        ModelFileError: An input is missing, or the converter failed; holds what it printed.
+        ModelFileError: An input is missing, or the converter failed; holds what it printed, and
+            the op at which it crashed.
         FileWriteError: The model can't be written.
     """
     check_writable(command.mnn_file, "mnn_file")
@@ -38,8 +39,9 @@ def convert(command: ConverterCommand) -> Path:
         written = Path(folder) / "model.mnn"
         done = run_mnnconvert(_absolute(command, written).arguments, folder)
         if done.returncode != 0 or _DONE not in done.stdout or not written.exists():
+            at = _crashes_at(command, folder) if done.returncode < 0 else ""
             raise ModelFileError(
-                f'MNN cannot convert model_file ("{command.model_file}"): {_reason(done)}'
+                f'MNN cannot convert model_file ("{command.model_file}"): {_reason(done)}{at}'
             )
         write_whole(command.mnn_file, written.read_bytes())
     return Path(command.mnn_file)
@@ -52,6 +54,25 @@ def _absolute(command: ConverterCommand, written: Path) -> ConverterCommand:
         written,
         None if params is None else os.path.abspath(params),
     )
+
+
+def _crashes_at(command: ConverterCommand, folder: str) -> str:
+    """Where in the graph the converter crashes, as the end of a message; empty for a model."""
+    if not command.model_file.endswith(".pb"):
+        return ""
+    import tensorflow as tf
+
+    from graphquant_export.targets.mnn.first_crash import first_crash
+
+    part = ConverterCommand(Path(folder) / "part.pb", Path(folder) / "part.mnn")
+
+    def crashes(graph_def: tf.compat.v1.GraphDef) -> bool:
+        Path(part.model_file).write_bytes(graph_def.SerializeToString())
+        return run_mnnconvert(part.arguments, folder).returncode < 0
+
+    whole = tf.compat.v1.GraphDef.FromString(read_bytes(command.model_file, "model_file"))
+    op = first_crash(whole, crashes)
+    return "" if op is None else f' as soon as the graph holds "{op.name}" ({op.type})'
 
 
 def _reason(done: object) -> str:

@@ -11,6 +11,7 @@ from graphquant_export.rewriting import rewrite
 from graphquant_export.rewriting.einsum import EINSUM
 from graphquant_export.rewriting.fake_quant import FAKE_QUANT
 from graphquant_export.rewriting.no_nan import DIV_NO_NAN, MUL_NO_NAN, XDIVY
+from graphquant_export.targets.mnn.plain_constants import with_plain_constants
 
 _RULES = (FAKE_QUANT, EINSUM, DIV_NO_NAN, MUL_NO_NAN, XDIVY)
 
@@ -18,5 +19,9 @@ _RULES = (FAKE_QUANT, EINSUM, DIV_NO_NAN, MUL_NO_NAN, XDIVY)
 def with_known_ops(
     graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]
 ) -> tf.compat.v1.GraphDef:
-    """`graph_def`, which may be NCHW and hold FakeQuant ops, Einsum and DivNoNan, without them."""
-    return rewrite(with_channels_last(graph_def, outputs), outputs, _RULES)
+    """`graph_def`, which may be NCHW and hold FakeQuant ops, Einsum and DivNoNan, without them.
+
+    Its constants hold each of their values.
+    """
+    known = rewrite(with_channels_last(graph_def, outputs), outputs, _RULES)
+    return with_plain_constants(known)

@@ -23,6 +23,8 @@ _BETWEEN = {
 def mnn_op_names(view: GraphView, layer: Layer) -> tuple[str, ...]:
     """Names of the MNN ops that `layer` becomes: one, or one for each group of a grouped Conv2D.
 
+    A Conv2D with a group for each channel and a filter for each group becomes one depthwise op.
+
     MNN merges a bias into its layer, which then has the bias op's name. A batch norm, an
     activation function or a factor leaves the name as it is. A MatMul becomes a convolution
     called ``<name>__matmul_converted``.
@@ -37,7 +39,7 @@ def mnn_op_names(view: GraphView, layer: Layer) -> tuple[str, ...]:
     if layer.op_type == "MatMul":
         return (f"{name}__matmul_converted",)
     groups = conv_groups(layer)
-    if groups == 1:
+    if groups == 1 or layer.kernel_type != "Conv2D":
         return (name,)
     return tuple(f"{name}__group__{index}" for index in range(groups))
 

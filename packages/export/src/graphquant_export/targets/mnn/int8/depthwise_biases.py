@@ -31,7 +31,8 @@ def with_depthwise_biases(simulated: SimulatedGraph) -> SimulatedGraph:
     Only by a bias can the file say which integer the zero point is. The addition has the name of
     the layer's op, and that an ending.
     """
-    bare = [one for one in simulated.layers if one.op_type == DEPTHWISE and one.bias is None]
+    kernels = {layer.name: layer.layer.kernel_type for layer in simulated.model.layers}
+    bare = [one for one in simulated.layers if one.bias is None and kernels[one.name] == DEPTHWISE]
     if not bare:
         return simulated
     editor = GraphDefEditor(simulated.graph_def)
@@ -58,7 +59,9 @@ def store_biases(graph_def: tf.compat.v1.GraphDef, planned: Iterable[PlannedLaye
     nodes = {node.name: node for node in graph_def.node}
     for layer in planned:
         simulated = layer.simulated
-        if simulated.op_type != DEPTHWISE or layer.input is None or layer.output is None:
+        if layer.layer is None or layer.layer.kernel_type != DEPTHWISE:
+            continue
+        if layer.input is None or layer.output is None:
             continue
         assert simulated.bias is not None
         assert simulated.bias_codes is not None
