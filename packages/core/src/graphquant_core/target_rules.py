@@ -46,6 +46,8 @@ class TargetRules:
             result to the integer sum, as a whole number of the sum's steps.
         integer_outputs: Whether the outputs of the model are integers. Where they are floats, an op
             whose value no quantised layer takes in the end is computed with floats, too.
+        eight_bits_since: Why the weight of a layer with int8 activations has 8 bits and never
+            fewer, in a clause; ``""`` for no reason but that the exporter writes no others.
     """
 
     results: frozenset[str] = frozenset()
@@ -55,6 +57,7 @@ class TargetRules:
     moving: frozenset[str] = MOVING_TYPES
     summed_zero_points: frozenset[str] = frozenset()
     integer_outputs: bool = False
+    eight_bits_since: str = ""
 
     @property
     def rounds(self) -> bool:
