@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,33 @@ def test_a_wrong_option_is_one_error_and_no_file(
     assert outcome.exit_code == 2
     assert message in " ".join(outcome.stderr.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_no_half_of_a_file(graphquant: Run, files: Any, tmp_path: Path) -> None:
+    """One error that says so, and no file but whole ones, however far it came."""
+
+    def run(name: str) -> tuple[Any, dict[str, bytes]]:
+        prefix = tmp_path / name / "m"
+        options = ("--target", "ascend", "--save-path", prefix, "--steps", 0)
+        outcome = _tune(graphquant, files, *options, "--report", prefix.with_name("r.html"))
+        written = prefix.parent.iterdir() if prefix.parent.exists() else ()
+        return outcome, {path.name: path.read_bytes() for path in written}
+
+    outcome, whole = run("whole")
+    assert outcome.exit_code == 0, outcome.stderr
+    sizes = sorted(len(content) for content in whole.values())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (sizes[0] - 1, sizes[1], sizes[-1] - 1):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            outcome, found = run(f"limit{limit}")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert outcome.exit_code == 2
+        (line,) = [one for one in outcome.stderr.splitlines() if one.startswith("error: ")]
+        assert "File too large" in line
+        assert len(found) < len(whole)
+        assert all(content == whole[name] for name, content in found.items())
 
 
 def test_files_that_compute_something_else_are_told_by_the_exit_code(

@@ -212,6 +212,24 @@ def test_wrong_samples_are_refused(models, given, error, message):
     """Before anything else is done."""
     with pytest.raises(error, match=message):
         untrained(models, given)
+    with pytest.raises(error, match=message):
+        sensitivity(models["classifier"](), {"images": given})
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("ascend", "take int8 weights alone"),
+        ("onnx", "compute with floats"),
+        ("litert", "round each result twice"),
+        ("mnn", "stores the weights of int8 layers in 8 bits"),
+    ],
+)
+def test_int8_of_a_size_says_why_the_target_has_none(models, images, target, reason):
+    """Weights of fewer bits beside int8 activations: for each target the reason against them."""
+    for options in ({"size": "9kB"}, {"bits": 4}):
+        with pytest.raises(ConfigError, match=f'8 bits for "{target}", since .*{reason}'):
+            tune(models["classifier"](), {"images": images}, target, **options)
 
 
 def test_an_unknown_target_is_refused(models, images):

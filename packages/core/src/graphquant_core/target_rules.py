@@ -48,6 +48,8 @@ class TargetRules:
             AMCT gives it one (`Layer.one_weight_scale`).
         integer_outputs: Whether the outputs of the model are integers. Where they are floats, an op
             whose value no quantised layer takes in the end is computed with floats, too.
+        eight_bits_since: Why the weight of a layer with int8 activations has 8 bits and never
+            fewer, in a clause; ``""`` for no reason but that the exporter writes no others.
     """
 
     results: frozenset[str] = frozenset()
@@ -58,6 +60,7 @@ class TargetRules:
     summed_zero_points: frozenset[str] = frozenset()
     unit_scales: frozenset[str] = frozenset()
     integer_outputs: bool = False
+    eight_bits_since: str = ""
 
     @property
     def rounds(self) -> bool:

@@ -61,6 +61,7 @@ def sensitivity(
         raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
     folded = fold_model(model.graph_def, model.outputs)
     found = Samples(import_frozen(folded.graph_def), samples, batch_size)
+    found.check_varied()
     widths = quantise_at(folded, WIDTHS, tuple(skip_layers))
     with Comparison(folded, found) as comparison:
         layers = layer_sensitivities(

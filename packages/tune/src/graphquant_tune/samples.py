@@ -15,12 +15,16 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph.frozen import tensor_name
+from graphquant_core.listing import listed
 from graphquant_export.inputs.batches import make_batches
 from graphquant_export.inputs.feeds import checked_feeds
 
 Array = npt.NDArray[Any]
 FEWEST = 8
 """Samples below which nothing can be learned from them."""
+
+LOOKED_AT = 256
+"""Samples that are looked at to see whether they differ."""
 
 
 class Samples:
@@ -82,6 +86,19 @@ class Samples:
             order = random.permutation(self.count)
             for start in range(0, self.count - size + 1, size):
                 yield self._feeds(np.sort(order[start : start + size]))
+
+    def check_varied(self) -> None:
+        """Returns when the samples of at least one input differ.
+
+        Raises:
+            ConfigError: All samples are alike.
+        """
+        arrays = self.some(LOOKED_AT)
+        batched = [arrays[name] for name in self._split]
+        if batched and all((value == value[:1]).all() for value in batched):
+            raise ConfigError(
+                f"samples ({listed(arrays)}) are all alike: nothing can be learned from them"
+            )
 
     def _feeds(self, rows: npt.NDArray[np.int64]) -> dict[str, Array]:
         return checked_feeds(self._graph, self._part(rows), "samples")

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from graphquant_core.arguments import checked_bool
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph.frozen import import_frozen
-from graphquant_core.listing import listed
 from graphquant_core.registry import load_registry
+from graphquant_core.target_rules import TargetRules
 from graphquant_export.inputs import LoadedModel
 from graphquant_tune.folded import fold_model
 from graphquant_tune.goals import Goal, checked_bits, parse_within, size_in_bytes
@@ -22,9 +22,6 @@ from graphquant_tune.result import TunedModel
 from graphquant_tune.samples import Samples
 from graphquant_tune.task import Task
 from graphquant_tune.weights import tune_weights
-
-LOOKED_AT = 256
-"""Samples that are looked at to see whether they differ."""
 
 DEFAULT_BITS = 4
 """Bits of a weight when weights alone are quantised and nothing else is said."""
@@ -78,16 +75,18 @@ def tune(
     """
     default = DEFAULT_BITS if weight_only else 8
     goal = _goal(bits, default, size, within, model.graph_def.ByteSize())
+    exporter = load_registry().exporter(target)
     if not weight_only and (size is not None or goal.bits != 8):
         said = f"size ({size!r})" if size is not None else f"bits ({bits!r})"
+        since = getattr(exporter, "rules", TargetRules()).eight_bits_since
         raise ConfigError(
-            f"{said} is for weight_only: with int8 activations weights have 8 bits on every target"
+            f'{said} is for weight_only: with int8 activations weights have 8 bits for "{target}"'
+            f"{since and f', since {since}'}"
         )
     schedule = Schedule(_whole("steps", steps, 0), _minutes(minutes), _whole("seed", seed, 0))
-    load_registry().exporter(target)
     folded = fold_model(model.graph_def, model.outputs)
     found = Samples(import_frozen(folded.graph_def), samples, _whole("batch_size", batch_size, 1))
-    _check_varied(found.some(LOOKED_AT))
+    found.check_varied()
     if isinstance(skip_layers, str):
         raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
     task = Task(
@@ -127,16 +126,3 @@ def _minutes(minutes: Any) -> float | None:
     if not number or not minutes > 0:
         raise ConfigError(f"minutes ({minutes!r}) must be a positive number")
     return float(minutes)
-
-
-def _check_varied(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Returns when at least one input has samples that differ.
-
-    Raises:
-        ConfigError: All samples are alike.
-    """
-    batched = [value for value in arrays.values() if value.ndim]
-    if batched and all((value == value[:1]).all() for value in batched):
-        raise ConfigError(
-            f"samples ({listed(arrays)}) are all alike: nothing can be learned from them"
-        )

@@ -19,7 +19,7 @@ SHARES = ValueGrid(1 / 256, -128)
 SIGNED_SHARES = ValueGrid(1 / 128, 0)
 """-1 to 1."""
 
-ASCEND = TargetRules()
+ASCEND = TargetRules(eight_bits_since="Ascend's integer layers take int8 weights alone")
 """Nothing: AscendDequant returns floats."""
 
 LITERT = TargetRules(
@@ -30,6 +30,8 @@ LITERT = TargetRules(
     averaging=frozenset({"Relu", "Relu6"}),
     fixed={"Sigmoid": SHARES, "Softmax": SHARES, "Tanh": SIGNED_SHARES},
     unit_scales=DENSE,
+    eight_bits_since="LiteRT's kernels for int4 weights round each result twice, which leaves some "
+    "a code off",
 )
 """Results of layers, and of what stands between them."""
 
@@ -38,6 +40,8 @@ ONNX = TargetRules(
         {"AvgPool", "Conv2D", "Conv2DBackpropInput", "Conv3D", "DepthwiseConv2dNative"}
     ),
     unit_scales=DENSE,
+    eight_bits_since="ONNX Runtime's integer layers take 8-bit weights alone, and layers of int4 "
+    "weights compute with floats",
 )
 """Results of layers; anything else computes with the floats behind DequantizeLinear."""
 
@@ -45,5 +49,6 @@ MNN = TargetRules(
     results=frozenset({"Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "MatMul"}),
     summed_zero_points=frozenset({"DepthwiseConv2dNative"}),
     unit_scales=DENSE,
+    eight_bits_since="MNN's converter stores the weights of int8 layers in 8 bits",
 )
 """Results of layers, whose grids are kept away from what its runtime would hand them to."""

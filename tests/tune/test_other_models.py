@@ -1,0 +1,102 @@
+"""Models that are no classifiers: `within` finds the layers that int8 destroys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import graphquant_export as gq
+from graphquant_core.exceptions import NoLayersError
+from graphquant_core.registry import load_registry
+from graphquant_export.inputs import LoadedModel
+from graphquant_tune import sensitivity, tune
+
+v1 = tf.compat.v1
+FFT, BINS, FRAMES = 32, 17, 8
+RANDOM = np.random.default_rng(5)
+
+
+def audio(new_net) -> LoadedModel:
+    """A Fourier transform as a convolution, its power, bands, a logarithm; a layer and a dense."""
+    angle = 2 * np.pi * np.outer(np.arange(FFT), np.arange(BINS)) / FFT
+    basis = np.concatenate([np.cos(angle), -np.sin(angle)], 1) * np.hanning(FFT)[:, None]
+    bands = np.kron(np.eye(8), np.ones((2, 1)))
+    with tf.Graph().as_default() as graph:
+        net = new_net(0)
+        x = v1.placeholder(tf.float32, [None, FFT * FRAMES], "wave")
+        kernel = basis.reshape(1, FFT, 1, -1).astype(np.float32)
+        x = tf.reshape(x, [-1, 1, FFT * FRAMES, 1])
+        x = tf.nn.conv2d(x, kernel, [1, 1, FFT, 1], "VALID", name="stft")
+        real, imaginary = tf.split(tf.reshape(x, [-1, FRAMES, 2 * BINS]), 2, -1)
+        power = tf.reshape((real * real + imaginary * imaginary)[:, :, 1:], [-1, 16])
+        x = 0.2 * tf.math.log(tf.matmul(power, bands.astype(np.float32), name="bands") + 1e-4)
+        x = tf.nn.relu(net.norm(net.conv(tf.reshape(x, [-1, FRAMES, 8, 1]), 8, 3, "conv")))
+        x = net.dense(tf.reduce_mean(x, [1, 2]), 6, "dense")
+        tf.nn.bias_add(x, net.vector(-1, 1, 6), name="embedding")
+    return LoadedModel(graph.as_graph_def(), ("wave",), ("embedding",))
+
+
+def waves(count: int) -> np.ndarray:
+    """Sines of loudness from -60 to 0 dB, and noise."""
+    time = np.arange(FFT * FRAMES)
+    loudness, frequency = (
+        10 ** RANDOM.uniform(-3, 0, (count, 1)),
+        RANDOM.uniform(0.05, 0.4, (count, 1)),
+    )
+    tones = loudness * np.sin(2 * np.pi * frequency * time)
+    return (tones + 1e-3 * RANDOM.normal(size=tones.shape)).astype(np.float32)
+
+
+def detector(new_net) -> LoadedModel:
+    """Two heads on one map: boxes, whose sizes are exponentials, and scores behind a sigmoid."""
+    with tf.Graph().as_default() as graph:
+        net = new_net(1)
+        x = v1.placeholder(tf.float32, [None, 8, 8, 3], "images")
+        y = tf.nn.relu(net.norm(net.conv(x, 8, 3, "stem")))
+        box = tf.nn.bias_add(net.conv(y, 4, 1, "box"), net.vector(-0.1, 0.1, 4))
+        score = tf.nn.bias_add(net.conv(y, 3, 1, "score"), net.vector(-3, -2, 3))
+        box = tf.reshape(box, [-1, 64, 4])
+        tf.concat([box[:, :, :2], tf.exp(box[:, :, 2:])], -1, name="boxes")
+        tf.sigmoid(tf.reshape(score, [-1, 64, 3]), name="scores")
+    return LoadedModel(graph.as_graph_def(), ("images",), ("boxes", "scores"))
+
+
+def test_a_front_end_that_int8_destroys_stays_float(new_net):
+    """Its quiet signals vanish in the steps of loud ones; a logarithm brings them up again."""
+    model, samples = audio(new_net), {"wave": waves(64)}
+    everything = tune(model, samples, "ascend", steps=0)
+    assert everything.before.sqnr < 20
+    found = tune(model, samples, "ascend", steps=0, within="30dB")
+    assert set(everything.bits) - set(found.bits) == {"stft", "bands"}
+    assert found.before.sqnr >= 30
+
+
+def test_every_output_of_a_detector_is_within(new_net, images, tmp_path):
+    """Boxes and scores, of the file in its runtime; a decibel more than all layers in int8 give."""
+    model, samples = detector(new_net), {"images": images[:64]}
+    wanted = tune(model, samples, "ascend", steps=0).before.sqnr + 1
+    found = tune(model, samples, "ascend", steps=0, within=f"{wanted}dB")
+    assert 0 < len(found.bits) < 3
+    tuned = gq.LoadedModel(found.graph_def, model.inputs, found.outputs)
+    artifact = gq.export(tuned, found.factors, "ascend", tmp_path / "m")
+    deployed = load_registry().exporter("ascend").runtime(artifact).run(samples, found.outputs)
+    with v1.Session(graph=model.graph()) as session:
+        floats = session.run({n: f"{n}:0" for n in found.outputs}, {"images:0": samples["images"]})
+    for name, value in floats.items():
+        error = np.square(value - deployed[name], dtype=np.float64).sum()
+        ratio = 10 * np.log10(np.square(value, dtype=np.float64).sum() / error)
+        assert ratio >= wanted - 0.01, name
+
+
+@pytest.mark.parametrize("options", [{}, {"weight_only": True}, {"within": "30dB"}])
+def test_a_model_without_layers_is_refused(options):
+    """There is nothing to quantise; the error says so."""
+    with tf.Graph().as_default() as graph:
+        tf.nn.relu(v1.placeholder(tf.float32, [None, 4], "x"), name="y")
+    model = LoadedModel(graph.as_graph_def(), ("x",), ("y",))
+    samples = {"x": RANDOM.normal(size=(16, 4)).astype(np.float32)}
+    with pytest.raises(NoLayersError):
+        tune(model, samples, "ascend", **options)
+    with pytest.raises(NoLayersError):
+        sensitivity(model, samples)
