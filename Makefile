@@ -1,5 +1,6 @@
 # Every target makes .venv when it is missing, and renews it when a requirement changed.
 # The packages are installed editable: a changed source needs no new installation.
+#   make test runs in as many processes as there are cores, at most four; ARGS="-n 0" in one.
 #   make test ARGS="tests/core -k grid"    passes ARGS on to pytest (test), to the example (demo) or to the benchmarks (bench)
 
 .SILENT:
@@ -17,7 +18,7 @@ demo: $(READY)
 	$(BIN)/python examples/digits_qat/main.py $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-install: $(READY)
 	$(BIN)/python -m pytest -m install $(ARGS)
