@@ -51,6 +51,8 @@ EPILOG = examples(
     "tune frozen.pb --samples images.npy --target mnn --weight-only --bits 3 --save-path out/model",
     "tune frozen.pb --samples images.npy --target mnn --weight-only --size 90kB "
     "--save-path out/model --report report.html",
+    "tune model.keras --samples photos/ --image-range -1,1 --target litert --within 35dB "
+    "--save-path out/model",
 )
 
 
