@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import graphquant_export as gq
-from graphquant_core.exceptions import NoLayersError
+from graphquant_core.exceptions import NoLayersError, NonFiniteError
 from graphquant_core.registry import load_registry
 from graphquant_export.inputs import LoadedModel
 from graphquant_tune import sensitivity, tune
@@ -87,6 +87,19 @@ def test_every_output_of_a_detector_is_within(new_net, images, tmp_path):
         error = np.square(value - deployed[name], dtype=np.float64).sum()
         ratio = 10 * np.log10(np.square(value, dtype=np.float64).sum() / error)
         assert ratio >= wanted - 0.01, name
+
+
+def test_a_model_that_answers_nan_is_refused(new_net):
+    """Nothing can be near that; the error names the output."""
+    with tf.Graph().as_default() as graph:
+        x = new_net(0).dense(v1.placeholder(tf.float32, [None, 4], "x"), 3, "dense")
+        tf.math.log(x, name="logarithms")
+    model = LoadedModel(graph.as_graph_def(), ("x",), ("logarithms",))
+    samples = {"x": RANDOM.normal(size=(16, 4)).astype(np.float32)}
+    with pytest.raises(NonFiniteError, match='"logarithms"'):
+        tune(model, samples, "ascend", steps=0)
+    with pytest.raises(NonFiniteError, match='"logarithms"'):
+        sensitivity(model, samples)
 
 
 @pytest.mark.parametrize("options", [{}, {"weight_only": True}, {"within": "30dB"}])

@@ -12,7 +12,14 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph.frozen import cpu_session, import_frozen
-from graphquant_tune.outputs import LOGITS, SCORES, Output, describe_outputs, distance
+from graphquant_tune.outputs import (
+    LOGITS,
+    SCORES,
+    Output,
+    check_answers,
+    describe_outputs,
+    distance,
+)
 from graphquant_tune.samples import Samples
 
 COMPARED_SAMPLES = 1024
@@ -97,6 +104,9 @@ class FloatAnswers:
         outputs: Names of the ops that are its outputs.
         samples: Samples of its inputs.
         most: How many of them are run.
+
+    Raises:
+        NonFiniteError: It answers NaN or infinity; names the output.
     """
 
     def __init__(
@@ -112,6 +122,8 @@ class FloatAnswers:
         compared = [graph.get_tensor_by_name(output.compared) for output in self._outputs]
         with cpu_session(graph) as session:
             self._answers = [session.run(compared, feeds) for feeds in samples.batches(most)]
+        for answers in self._answers:
+            check_answers(self._outputs, answers)
 
     def quality(self, other: tf.compat.v1.GraphDef) -> Quality:
         """That of `other`, whose inputs and outputs have the same names.
