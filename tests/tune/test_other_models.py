@@ -8,9 +8,15 @@ import tensorflow as tf
 
 import graphquant_export as gq
 from graphquant_core.exceptions import NoLayersError, NonFiniteError
+from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.registry import load_registry
 from graphquant_export.inputs import LoadedModel
 from graphquant_tune import sensitivity, tune
+from graphquant_tune.distill import distil
+from graphquant_tune.distill_int8 import distil_int8
+from graphquant_tune.folded import fold_model
+from graphquant_tune.loop import Schedule
+from graphquant_tune.samples import Samples
 
 v1 = tf.compat.v1
 FFT, BINS, FRAMES = 32, 17, 8
@@ -113,3 +119,35 @@ def test_a_model_without_layers_is_refused(options):
         tune(model, samples, "ascend", **options)
     with pytest.raises(NoLayersError):
         sensitivity(model, samples)
+
+
+def test_layers_that_stay_float_are_not_trained(models, images):
+    """To the bit: what was designed, such as a Fourier transform, is not learned anew."""
+    model = models["classifier"]()
+    folded = fold_model(model.graph_def, model.outputs)
+    (left, *others), start = folded.layers, folded.values()
+    samples = Samples(import_frozen(folded.graph_def), {"images": images}, 32)
+    bits = {layer.name: 4 for layer in others}
+    values, _ = distil(folded, bits, start, samples, Schedule(5))
+    assert not {left.weight, left.bias} & values.keys()
+    assert {layer.weight for layer in others} <= values.keys()
+    frozen, record, _ = distil_int8(folded, list(bits), samples, "onnx", Schedule(5))
+    assert list(record) == list(bits)
+    kept = {node.name: node for node in frozen.node}
+    for name in (left.weight, left.bias):
+        np.testing.assert_array_equal(tf.make_ndarray(kept[name].attr["value"].tensor), start[name])
+
+
+@pytest.mark.parametrize("weight_only", [False, True])
+def test_training_that_diverges_keeps_its_start(models, images, weight_only, monkeypatch, caplog):
+    """A rate that is far too high leads to NaN: it is told, and the untrained model is there."""
+    monkeypatch.setattr("graphquant_tune.distill.RATE", 1e38)
+    monkeypatch.setattr("graphquant_tune.distill_int8.RATE", 1e38)
+    model, options = models["classifier"](), {"weight_only": weight_only, "batch_size": 32}
+    found = tune(model, {"images": images}, "onnx", steps=20, **options)
+    assert found.training.diverged
+    assert found.training.steps < 20
+    assert found.after == found.before
+    assert "training diverged after" in caplog.text
+    untrained = tune(model, {"images": images}, "onnx", steps=0, **options)
+    assert found.graph_def == untrained.graph_def

@@ -20,6 +20,7 @@ from graphquant_tune.file_sizes import artifact_size
 from graphquant_tune.goals import Within, unreachable
 from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.quality import FloatAnswers, Quality
+from graphquant_tune.quiet import nothing_said
 from graphquant_tune.task import Task
 
 RANGE_SAMPLES = 256
@@ -57,7 +58,8 @@ def int8_sensitivities(task: Task, record: Record) -> tuple[LayerSensitivity, ..
     found = []
     for done, (name, factors) in enumerate(record.items()):
         task.report("measuring layers", done, len(record), "")
-        alone = simulate(task.model.graph_def, task.model.outputs, Record({name: factors}))
+        with nothing_said("graphquant_export"):
+            alone = simulate(task.model.graph_def, task.model.outputs, Record({name: factors}))
         quality = answers.quality(alone.graph_def)
         found.append(
             LayerSensitivity(name, types.get(name, ""), sizes.get(name, 0), {8: quality.distance})
@@ -90,7 +92,8 @@ class Int8Choices:
         if count not in self._records:
             left = tuple(map(glob.escape, self._order[count:]))
             skipped = (*self._task.skip_layers, *left)
-            self._records[count] = estimated_record(self._task, skipped)
+            with nothing_said("graphquant_export"):
+                self._records[count] = estimated_record(self._task, skipped)
         return self._records[count]
 
     def quality(self, count: int) -> Quality:

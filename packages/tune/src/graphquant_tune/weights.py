@@ -21,7 +21,7 @@ from graphquant_tune.grids import (
     weight_record,
 )
 from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
-from graphquant_tune.loop import Ended, Progress
+from graphquant_tune.loop import DivergedError, Ended, Progress
 from graphquant_tune.quality import COMPARED_SAMPLES
 from graphquant_tune.result import TunedModel
 from graphquant_tune.task import Task
@@ -66,13 +66,17 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
     record, ended = weight_record(bits, widths), Ended()
     if task.schedule.steps:
         task.check_exportable(made.graph_def, record)
-        values, ended = _trained(task, bits, model.values_in(made.graph_def), widths)
-        trained = put_on_grids(model, values, bits, widths)
-        quality = task.answers.quality(trained.graph_def)
-        if quality.distance <= before.distance:
-            made, after = trained, quality
+        try:
+            values, ended = _trained(task, bits, model.values_in(made.graph_def), widths)
+        except DivergedError as error:
+            ended = task.warn_of_divergence(error)
         else:
-            task.warn_of_loss(before, quality)
+            trained = put_on_grids(model, values, bits, widths)
+            quality = task.answers.quality(trained.graph_def)
+            if quality.distance <= before.distance:
+                made, after = trained, quality
+            else:
+                task.warn_of_loss(before, quality)
     return TunedModel(
         made.graph_def,
         model.outputs,
