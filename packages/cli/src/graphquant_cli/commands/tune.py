@@ -37,6 +37,7 @@ from graphquant_cli.progress import stage_progress
 from graphquant_cli.tuning import (
     QUALITY_HEADER,
     SUMMARY,
+    TUNED,
     check_labels,
     check_report,
     quality_rows,
@@ -121,13 +122,14 @@ def tune(
     """Quantise a trained float model so that it answers as before, from samples without labels.
 
     The float model teaches the quantised one. Activations and weights become int8 unless
-    --weight-only is given. Besides the target's files, PREFIX.pb is the graph that they are made
-    of, PREFIX_record.txt or PREFIX.json says how it is quantised, and PREFIX_tune.json what was
-    found out. What was exported is then run in its runtime. Ctrl-C ends the training, and keeps
-    what was learned; --labels are for the accuracy that is shown, and for nothing else.
+    --weight-only is given. Besides the target's files, PREFIX.pb is the graph that they are made of
+    (PREFIX_tuned.pb where the target has a file of that name), PREFIX_record.txt or PREFIX.json
+    says how it is quantised, and PREFIX_tune.json what was found out. What was exported is then run
+    in its runtime. Ctrl-C ends the training, and keeps what was learned; --labels are for the
+    accuracy that is shown, and for nothing else.
     """
     keywords: dict[str, Any] = dict(read_options(target, option))
-    beside = (".pb", ".json" if weight_only else RECORD, SUMMARY)
+    beside = (".pb", TUNED, ".json" if weight_only else RECORD, SUMMARY)
     inputs = {"model": model, "samples": samples}
     check_inputs_are_kept(inputs, target, save_path, beside)
     import attrs
