@@ -131,6 +131,7 @@ def test_sensitivity_is_a_table_or_json(graphquant: Run, files: Any) -> None:
         (("--weight-only", "--target", "onx"), 'did you mean "onnx"'),
         (("--labels", "nothing.npy"), "nothing.npy"),
         (("--weight-only", "--report", "{prefix}.html"), "m.json would be written over another"),
+        (("--target", "mnn", "--report", "{prefix}.html"), "m.json would be written over another"),
         (("--report", "{prefix}.json"), "must not end in .json"),
         (("--report", "{folder}"), "it is a directory"),
         (("--labels", "{folder}/few.npy"), "are 3, the samples 20"),

@@ -13,6 +13,7 @@ from graphquant_cli.exporting import (
     check_inputs_are_kept,
     print_artifact,
     read_options,
+    written_paths,
 )
 from graphquant_cli.help_text import examples
 from graphquant_cli.loading import load, load_feeds
@@ -145,8 +146,7 @@ def tune(
         check_labels(labels, classes, arrays)
     check_writable(Path(f"{save_path}{SUMMARY}"), "save_path")
     if report is not None:
-        written = [Path(f"{save_path}{ending}") for ending in beside]
-        check_report(report, [*written, *inputs.values()])
+        check_report(report, [*written_paths(target, save_path, beside), *inputs.values()])
     with stage_progress() as progress:
         found = need("graphquant_tune", "tune").tune(
             loaded,
