@@ -41,10 +41,11 @@ def estimated_record(task: Task, skip_layers: tuple[str, ...]) -> Record:
 
 
 def deployed_quality(task: Task, graph_def: tf.compat.v1.GraphDef, record: Record) -> Quality:
-    """That of what the target computes."""
+    """That of what the target computes; an export says what there is to be warned of."""
     rules = getattr(load_registry().exporter(task.target), "rules", TargetRules())
-    simulated = simulate(graph_def, task.model.outputs, record)
-    target = simulate_target(simulated, record, rules)
+    with nothing_said("graphquant_export"):
+        simulated = simulate(graph_def, task.model.outputs, record)
+        target = simulate_target(simulated, record, rules)
     return task.answers.quality(target.graph_def)
 
 
