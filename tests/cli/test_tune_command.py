@@ -84,6 +84,30 @@ def test_int8_is_tuned_and_keeps_a_record(graphquant: Run, files: Any, tmp_path:
     assert one.read_bytes() == other.read_bytes()
 
 
+def test_the_graph_takes_no_place_of_a_targets_file(
+    graphquant: Run, files: Any, tmp_path: Path
+) -> None:
+    """MNN's runtime needs the .pb that was converted; the tuned graph lies beside it."""
+    pytest.importorskip("MNN")
+    target = ("--target", "mnn", "--save-path", tmp_path / "m")
+    outcome = _tune(graphquant, files, *target)
+    assert outcome.exit_code == 0, outcome.stderr
+    written = [line.split("wrote ")[1] for line in outcome.stdout.splitlines() if "wrote" in line]
+    assert len(set(written)) == len(written)
+    assert str(tmp_path / "m_tuned.pb") in written
+    verified = graphquant(
+        "verify", tmp_path / "m_tuned.pb", "--record", tmp_path / "m_record.txt", *target,
+        "--samples", files.samples, "--layers",
+    )  # fmt: skip
+    assert verified.exit_code == 0, verified.stdout + verified.stderr
+    exported = graphquant(
+        "export", tmp_path / "m_tuned.pb", "--record", tmp_path / "m_record.txt", "--target", "mnn",
+        "--save-path", tmp_path / "again",
+    )  # fmt: skip
+    assert exported.exit_code == 0, exported.stderr
+    assert (tmp_path / "again.pb").read_bytes() == (tmp_path / "m.pb").read_bytes()
+
+
 def test_sensitivity_is_a_table_or_json(graphquant: Run, files: Any) -> None:
     """One row for each layer with a weight, a column for each width; why others stay float."""
     arguments = ("sensitivity", files.model, "--samples", files.samples, "--output", "prob")
@@ -107,6 +131,7 @@ def test_sensitivity_is_a_table_or_json(graphquant: Run, files: Any) -> None:
         (("--weight-only", "--target", "onx"), 'did you mean "onnx"'),
         (("--labels", "nothing.npy"), "nothing.npy"),
         (("--weight-only", "--report", "{prefix}.html"), "m.json would be written over another"),
+        (("--target", "mnn", "--report", "{prefix}.html"), "m.json would be written over another"),
         (("--report", "{prefix}.json"), "must not end in .json"),
         (("--report", "{folder}"), "it is a directory"),
         (("--labels", "{folder}/few.npy"), "are 3, the samples 20"),

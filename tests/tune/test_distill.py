@@ -13,7 +13,7 @@ from graphquant_tune.distill import distil
 from graphquant_tune.folded import fold_model
 from graphquant_tune.grids import put_on_grids, quantise_at
 from graphquant_tune.loop import Schedule
-from graphquant_tune.quality import quality_of
+from graphquant_tune.quality import FloatAnswers
 from graphquant_tune.samples import Samples
 
 
@@ -40,7 +40,9 @@ def test_training_brings_the_answers_nearer(models, images, name):
 
     def distance(changed):
         made = put_on_grids(folded, changed, bits, widths)
-        return quality_of(folded.graph_def, made.graph_def, folded.outputs, samples).distance
+        return (
+            FloatAnswers(folded.graph_def, folded.outputs, samples).quality(made.graph_def).distance
+        )
 
     assert distance(values) < 0.6 * distance(widths.values(folded, bits))
 

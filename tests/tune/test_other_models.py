@@ -7,10 +7,16 @@ import pytest
 import tensorflow as tf
 
 import graphquant_export as gq
-from graphquant_core.exceptions import NoLayersError
+from graphquant_core.exceptions import NoLayersError, NonFiniteError
+from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.registry import load_registry
 from graphquant_export.inputs import LoadedModel
 from graphquant_tune import sensitivity, tune
+from graphquant_tune.distill import distil
+from graphquant_tune.distill_int8 import distil_int8
+from graphquant_tune.folded import fold_model
+from graphquant_tune.loop import Schedule
+from graphquant_tune.samples import Samples
 
 v1 = tf.compat.v1
 FFT, BINS, FRAMES = 32, 17, 8
@@ -62,14 +68,18 @@ def detector(new_net) -> LoadedModel:
     return LoadedModel(graph.as_graph_def(), ("images",), ("boxes", "scores"))
 
 
-def test_a_front_end_that_int8_destroys_stays_float(new_net):
-    """Its quiet signals vanish in the steps of loud ones; a logarithm brings them up again."""
+def test_a_front_end_that_int8_destroys_stays_float(new_net, caplog):
+    """Its quiet signals vanish in the steps of loud ones; a logarithm brings them up again.
+
+    What is tried on the way says nothing, though a channel of sines is all zero.
+    """
     model, samples = audio(new_net), {"wave": waves(64)}
     everything = tune(model, samples, "ascend", steps=0)
     assert everything.before.sqnr < 20
     found = tune(model, samples, "ascend", steps=0, within="30dB")
     assert set(everything.bits) - set(found.bits) == {"stft", "bands"}
     assert found.before.sqnr >= 30
+    assert caplog.messages == []
 
 
 def test_every_output_of_a_detector_is_within(new_net, images, tmp_path):
@@ -89,6 +99,19 @@ def test_every_output_of_a_detector_is_within(new_net, images, tmp_path):
         assert ratio >= wanted - 0.01, name
 
 
+def test_a_model_that_answers_nan_is_refused(new_net):
+    """Nothing can be near that; the error names the output."""
+    with tf.Graph().as_default() as graph:
+        x = new_net(0).dense(v1.placeholder(tf.float32, [None, 4], "x"), 3, "dense")
+        tf.math.log(x, name="logarithms")
+    model = LoadedModel(graph.as_graph_def(), ("x",), ("logarithms",))
+    samples = {"x": RANDOM.normal(size=(16, 4)).astype(np.float32)}
+    with pytest.raises(NonFiniteError, match='"logarithms"'):
+        tune(model, samples, "ascend", steps=0)
+    with pytest.raises(NonFiniteError, match='"logarithms"'):
+        sensitivity(model, samples)
+
+
 @pytest.mark.parametrize("options", [{}, {"weight_only": True}, {"within": "30dB"}])
 def test_a_model_without_layers_is_refused(options):
     """There is nothing to quantise; the error says so."""
@@ -100,3 +123,35 @@ def test_a_model_without_layers_is_refused(options):
         tune(model, samples, "ascend", **options)
     with pytest.raises(NoLayersError):
         sensitivity(model, samples)
+
+
+def test_layers_that_stay_float_are_not_trained(models, images):
+    """To the bit: what was designed, such as a Fourier transform, is not learned anew."""
+    model = models["classifier"]()
+    folded = fold_model(model.graph_def, model.outputs)
+    (left, *others), start = folded.layers, folded.values()
+    samples = Samples(import_frozen(folded.graph_def), {"images": images}, 32)
+    bits = {layer.name: 4 for layer in others}
+    values, _ = distil(folded, bits, start, samples, Schedule(5))
+    assert not {left.weight, left.bias} & values.keys()
+    assert {layer.weight for layer in others} <= values.keys()
+    frozen, record, _ = distil_int8(folded, list(bits), samples, "onnx", Schedule(5))
+    assert list(record) == list(bits)
+    kept = {node.name: node for node in frozen.node}
+    for name in (left.weight, left.bias):
+        np.testing.assert_array_equal(tf.make_ndarray(kept[name].attr["value"].tensor), start[name])
+
+
+@pytest.mark.parametrize("weight_only", [False, True])
+def test_training_that_diverges_keeps_its_start(models, images, weight_only, monkeypatch, caplog):
+    """A rate that is far too high leads to NaN: it is told, and the untrained model is there."""
+    monkeypatch.setattr("graphquant_tune.distill.RATE", 1e38)
+    monkeypatch.setattr("graphquant_tune.distill_int8.RATE", 1e38)
+    model, options = models["classifier"](), {"weight_only": weight_only, "batch_size": 32}
+    found = tune(model, {"images": images}, "onnx", steps=20, **options)
+    assert found.training.diverged
+    assert found.training.steps < 20
+    assert found.after == found.before
+    assert "training diverged after" in caplog.text
+    untrained = tune(model, {"images": images}, "onnx", steps=0, **options)
+    assert found.graph_def == untrained.graph_def

@@ -16,7 +16,7 @@ from graphquant_core.graph.distillation import (
     distance,
 )
 from graphquant_core.graph.frozen import import_frozen
-from graphquant_tune.quality import quality_of
+from graphquant_tune.quality import FloatAnswers
 from graphquant_tune.samples import Samples
 
 v1 = tf.compat.v1
@@ -67,7 +67,7 @@ def test_answers_that_are_no_numbers_are_infinitely_far():
         with tf.Graph().as_default() as other:
             x = v1.placeholder(tf.float32, [None, 3], "x")
             tf.add(x, tf.where(x > 1.5, bad, 0.0), name="y")
-        found = quality_of(graph.as_graph_def(), other.as_graph_def(), ["y"], samples)
+        found = FloatAnswers(graph.as_graph_def(), ["y"], samples).quality(other.as_graph_def())
         assert (found.distance, found.sqnr) == (np.inf, -np.inf)
 
 
@@ -113,7 +113,7 @@ def test_a_quality_is_that_of_float64(last):
     second = (first + 0.3 * RANDOM.normal(size=(4, 3))).astype(np.float32)
     x = RANDOM.normal(size=(96, 4)).astype(np.float32)
     samples = Samples(import_frozen(model(first, last)), {"x": x}, 32)
-    found = quality_of(model(first, last), model(second, last), ["y"], samples)
+    found = FloatAnswers(model(first, last), ["y"], samples).quality(model(second, last))
     t, s = (x.astype(np.float64) @ weight for weight in (first, second))
     if last == "relu":
         t, s = np.maximum(t, 0), np.maximum(s, 0)
@@ -122,7 +122,7 @@ def test_a_quality_is_that_of_float64(last):
     same = np.mean(t.argmax(1) == s.argmax(1))
     assert 0.5 < same < 1
     assert found.agreement == (None if last == "relu" else pytest.approx(same, abs=1e-6))
-    alike = quality_of(model(first, last), model(first, last), ["y"], samples)
+    alike = FloatAnswers(model(first, last), ["y"], samples).quality(model(first, last))
     assert (alike.distance, alike.sqnr) == (pytest.approx(0, abs=1e-6), np.inf)
 
 
@@ -131,4 +131,4 @@ def test_a_model_without_floats_cannot_be_compared():
     weight = np.ones((4, 3), np.float32)
     samples = Samples(import_frozen(model(weight, "class")), {"x": np.ones((9, 4), "f4")})
     with pytest.raises(ConfigError, match="no output of floats"):
-        quality_of(model(weight, "class"), model(weight, "class"), ["y"], samples)
+        FloatAnswers(model(weight, "class"), ["y"], samples).quality(model(weight, "class"))

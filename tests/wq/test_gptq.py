@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphquant_core.graph import GraphView
-from graphquant_export.inputs.batches import Batch, make_batches
+from graphquant_export.inputs.batches import make_batches
 from graphquant_export.targets.mnn.layers import plan_for_mnn
 from graphquant_wq.calibrate_weights import _row_step
 from graphquant_wq.gptq import COMPENSATION_DAMPING, RoundingTask, compensated, errors, gptq
@@ -182,8 +182,7 @@ def test_every_position_has_its_turn_among_the_rows(
     positions: int, samples: int, size: int
 ) -> None:
     """Enough rows are left, and no column of an image is left out as a whole."""
-    batches = [Batch({}, samples)]
-    step = _row_step(positions, batches, size)
+    step = _row_step(positions, samples, size)
     enough = max(2**14, 64 * size)
     assert step == 1 or positions * samples / step >= enough
     assert len({row % positions for row in range(0, positions * step, step)}) == positions

@@ -38,18 +38,26 @@ def check_inputs_are_kept(
         FileWriteError: A file has an input's own name.
         UnknownNameError: There is no such exporter.
     """
-    from graphquant_core.exporter import EndingsExporter
-
-    exporter = load_registry().exporter(target)
-    known = exporter.endings if isinstance(exporter, EndingsExporter) else ()
-    for ending in (*known, *more_endings):
-        written = Path(f"{save_path}{ending}")
+    for written in written_paths(target, save_path, more_endings):
         for called, path in inputs.items():
             if written.resolve() == path.resolve():
                 raise FileWriteError(
                     f'--save-path ("{save_path}"): {written} would be written over the {called} '
                     f'itself; give another, such as "{save_path}_{target}"'
                 )
+
+
+def written_paths(target: str, save_path: Path, more_endings: Sequence[str]) -> list[Path]:
+    """The files that an export may write, and those whose names end in `more_endings`.
+
+    Raises:
+        UnknownNameError: There is no such exporter.
+    """
+    from graphquant_core.exporter import EndingsExporter
+
+    exporter = load_registry().exporter(target)
+    known = exporter.endings if isinstance(exporter, EndingsExporter) else ()
+    return [Path(f"{save_path}{ending}") for ending in (*known, *more_endings)]
 
 
 def read_options(target: str, given: Sequence[str] | None) -> dict[str, OptionValue]:

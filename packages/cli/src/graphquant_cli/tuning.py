@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphquant_export.verification import Verification
     from graphquant_tune import TunedModel
 
-SUMMARY = "_tune.json"
+SUMMARY, TUNED = "_tune.json", "_tuned.pb"
 QUALITY_HEADER = ("", "SQNR", "same answers", "distance")
 VERIFIED_SAMPLES = 256
 
@@ -68,6 +68,8 @@ def write_tuned(
         sources = write_weight_sources(model.graph_def, params, save_path, artifact.paths)
     else:
         graph, record = Path(f"{save_path}.pb"), Path(f"{save_path}{RECORD}")
+        if graph in artifact.paths:  # Some targets have a graph of that name, which they run by.
+            graph = Path(f"{save_path}{TUNED}")
         write_whole(graph, model.graph_def.SerializeToString(deterministic=True))
         completed = artifact.source.record
         write_record(record, completed if isinstance(completed, Record) else found.factors)

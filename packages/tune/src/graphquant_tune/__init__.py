@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from graphquant_core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from graphquant_tune.chapter import report_chapter
     from graphquant_tune.measure import sensitivity
-    from graphquant_tune.report_chapter import report_chapter
     from graphquant_tune.result import TunedModel
     from graphquant_tune.tuning import tune
 
@@ -25,7 +25,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "TunedModel": ".result",
-        "report_chapter": ".report_chapter",
+        "report_chapter": ".chapter",
         "sensitivity": ".measure",
         "tune": ".tuning",
     },

@@ -12,6 +12,10 @@ import tensorflow as tf
 from graphquant_core.graph.distillation import describe_outputs
 from graphquant_core.graph.frozen import cpu_session
 from graphquant_tune.folded import FoldedModel
+<<<<<<< HEAD
+=======
+from graphquant_tune.outputs import check_answers, describe_outputs
+>>>>>>> tune
 from graphquant_tune.quality import COMPARED_SAMPLES, Measures, Quality, mean_distance
 from graphquant_tune.samples import Samples
 
@@ -31,6 +35,7 @@ class Comparison:
 
     Raises:
         ConfigError: The model has no output of floats.
+        NonFiniteError: It answers NaN or infinity; names the output.
     """
 
     def __init__(self, model: FoldedModel, samples: Samples) -> None:
@@ -47,9 +52,10 @@ class Comparison:
             self._measures = Measures(outputs, teacher, compared)
         self._session = cpu_session(graph)
         self._samples, self._teacher = samples, teacher
-        self._answers = [
-            self._session.run(compared, feeds) for feeds in samples.batches(COMPARED_SAMPLES)
-        ]
+        self._answers = []
+        for feeds in samples.batches(COMPARED_SAMPLES):
+            self._answers.append(self._session.run(compared, feeds))
+            check_answers(outputs, self._answers[-1])
 
     def __enter__(self) -> Comparison:
         return self

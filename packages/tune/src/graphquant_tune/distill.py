@@ -54,9 +54,13 @@ def distil(
         schedule: How long.
         asymmetric: Whether a group has a minimum of its own; else zeros stay zero.
         progress: Called after every few steps.
+
+    Raises:
+        DivergedError: It ended in NaN or infinity.
     """
-    moments = layer_moments(model, normalised_layers(model), samples.batches(RE_ESTIMATED))
-    student = build_student(model, moments, start)
+    normalised = [layer for layer in normalised_layers(model) if layer.name in bits]
+    moments = layer_moments(model, normalised, samples.batches(RE_ESTIMATED))
+    student = build_student(model, bits, moments, start)
     left = [layer.name for layer in model.layers if layer.name not in bits]
     quantizer = WeightQuantizer(
         student.graph,
@@ -78,6 +82,7 @@ def distil(
         ended = loop.run(samples, schedule)
         statistics = batch_statistics(student, session, samples)
         values = session.run(dict(student.variables))
+        ended.check_finite(values)
         strip_wq_ops(student.graph, session=session)
     values |= _on_grid(student, bits)
     return folded_values(student, values, statistics), ended

@@ -18,6 +18,7 @@ from graphquant_core.record import Record, parse_record
 from graphquant_export.inputs.quiet import quiet_tensorflow
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.loop import Ended, Loop, Progress, Schedule
+from graphquant_tune.quiet import nothing_said
 from graphquant_tune.samples import Samples
 from graphquant_tune.student import build_student, import_with_variables
 from graphquant_tune.teacher import Teacher
@@ -49,8 +50,11 @@ def distil_int8(
         target: Name of the target, whose roundings are trained.
         schedule: How long.
         progress: Called after every few steps.
+
+    Raises:
+        DivergedError: It ended in NaN or infinity.
     """
-    student = build_student(model, {})
+    student = build_student(model, layers, {})
     with student.graph.as_default():
         *made, _ = _quantise(student.graph, layers, target)
         rate = v1.placeholder(tf.float32, [], "rate")
@@ -64,6 +68,7 @@ def distil_int8(
         ended = loop.run(samples, schedule)
         values = session.run(dict(student.variables))
         learned = session.run({variable.op.name: variable for variable in made})
+        ended.check_finite({**values, **learned})
     return *_frozen(model, values, learned, layers, target), ended
 
 
@@ -79,10 +84,12 @@ def _frozen(
         import_with_variables(model.graph_def, values)
         *made, record = _quantise(graph, layers, target)
         start = v1.global_variables_initializer()
+        places = [v1.placeholder(variable.dtype.base_dtype) for variable in made]
+        assigned = [v1.assign(*pair) for pair in zip(made, places, strict=True)]
     with cpu_session(graph) as session:
         session.run(start)
-        for variable in made:
-            variable.load(learned[variable.op.name], session)
+        given = [learned[variable.op.name] for variable in made]
+        session.run(assigned, dict(zip(places, given, strict=True)))
         text = session.run(record)
         with quiet_tensorflow():
             frozen = v1.graph_util.convert_variables_to_constants(
@@ -100,6 +107,8 @@ def _quantise(graph: tf.Graph, layers: Sequence[str], target: str) -> list[Any]:
         kept = {"version", "batch_num", *layers}
         chosen = {name: entry for name, entry in config.items() if name in kept}
         config_file.write_text(json.dumps(chosen))
-        return amct.create_quant_retrain_model(
-            graph, str(config_file), str(record_file), target=target
-        )
+        # That layers stay float is said of the call as a whole, not as what a configuration does.
+        with nothing_said("graphquant_qat"):
+            return amct.create_quant_retrain_model(
+                graph, str(config_file), str(record_file), target=target
+            )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import attrs
 
 from graphquant_core.exceptions import ConfigError
 from graphquant_tune.allocation import Bits, first_that
+from graphquant_tune.quiet import nothing_said
 
 MOST_FILES = 6
 """Files that are written to find the allocation that fits; two are mostly enough."""
@@ -20,21 +19,9 @@ MOST_FILES = 6
 
 def artifact_size(export: Callable[[Path], Any]) -> int:
     """Bytes of the main file that `export` writes; names start with the path that it is given."""
-    with tempfile.TemporaryDirectory() as folder, _nothing_said():
+    with tempfile.TemporaryDirectory() as folder, nothing_said("graphquant_export"):
         size: int = export(Path(folder) / "model").paths[0].stat().st_size
         return size
-
-
-@contextlib.contextmanager
-def _nothing_said() -> Iterator[None]:
-    """Keeps warnings back: what is said of a file that is thrown away is said of the real one."""
-    logger = logging.getLogger("graphquant_export")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @attrs.frozen

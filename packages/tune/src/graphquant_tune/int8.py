@@ -19,7 +19,7 @@ from graphquant_tune.int8_ranges import (
     int8_sensitivities,
 )
 from graphquant_tune.layer_costs import LayerSensitivity
-from graphquant_tune.loop import Ended, Progress
+from graphquant_tune.loop import DivergedError, Ended, Progress
 from graphquant_tune.result import TunedModel
 from graphquant_tune.task import Task
 
@@ -50,14 +50,18 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
         def heard(progress: Progress) -> None:
             task.report("training", progress.step, progress.steps, f"loss {progress.loss:.4g}")
 
-        trained, trained_record, ended = distil_int8(
-            task.model, list(record), task.samples, task.target, task.schedule, heard
-        )
-        quality = deployed_quality(task, trained, trained_record)
-        if quality.distance <= before.distance:
-            graph_def, record, after = trained, trained_record, quality
+        try:
+            trained, trained_record, ended = distil_int8(
+                task.model, list(record), task.samples, task.target, task.schedule, heard
+            )
+        except DivergedError as error:
+            ended = task.warn_of_divergence(error)
         else:
-            task.warn_of_loss(before, quality)
+            quality = deployed_quality(task, trained, trained_record)
+            if quality.distance <= before.distance:
+                graph_def, record, after = trained, trained_record, quality
+            else:
+                task.warn_of_loss(before, quality)
     bits = dict.fromkeys(record, 8)
     return TunedModel(
         graph_def,

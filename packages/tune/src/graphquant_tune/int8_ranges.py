@@ -19,11 +19,12 @@ from graphquant_tune.allocation import first_that
 from graphquant_tune.file_sizes import artifact_size
 from graphquant_tune.goals import Within, unreachable
 from graphquant_tune.layer_costs import LayerSensitivity
-from graphquant_tune.quality import Quality, quality_of
+from graphquant_tune.quality import FloatAnswers, Quality
+from graphquant_tune.quiet import nothing_said
 from graphquant_tune.task import Task
 
 RANGE_SAMPLES = 256
-"""Samples that ranges are estimated on."""
+"""Samples that ranges are estimated on, and that layers are ordered by."""
 
 
 def estimated_record(task: Task, skip_layers: tuple[str, ...]) -> Record:
@@ -40,11 +41,12 @@ def estimated_record(task: Task, skip_layers: tuple[str, ...]) -> Record:
 
 
 def deployed_quality(task: Task, graph_def: tf.compat.v1.GraphDef, record: Record) -> Quality:
-    """That of what the target computes."""
+    """That of what the target computes; an export says what there is to be warned of."""
     rules = getattr(load_registry().exporter(task.target), "rules", TargetRules())
-    simulated = simulate(graph_def, task.model.outputs, record)
-    target = simulate_target(simulated, record, rules)
-    return quality_of(task.model.graph_def, target.graph_def, task.model.outputs, task.samples)
+    with nothing_said("graphquant_export"):
+        simulated = simulate(graph_def, task.model.outputs, record)
+        target = simulate_target(simulated, record, rules)
+    return task.answers.quality(target.graph_def)
 
 
 def int8_sensitivities(task: Task, record: Record) -> tuple[LayerSensitivity, ...]:
@@ -53,13 +55,13 @@ def int8_sensitivities(task: Task, record: Record) -> tuple[LayerSensitivity, ..
         layer.name: int(np.prod(layer.layer.weight_shape or ())) for layer in task.model.layers
     }
     types = {node.name: node.op for node in task.model.graph_def.node}
+    answers = FloatAnswers(task.model.graph_def, task.model.outputs, task.samples, RANGE_SAMPLES)
     found = []
     for done, (name, factors) in enumerate(record.items()):
         task.report("measuring layers", done, len(record), "")
-        alone = simulate(task.model.graph_def, task.model.outputs, Record({name: factors}))
-        quality = quality_of(
-            task.model.graph_def, alone.graph_def, task.model.outputs, task.samples
-        )
+        with nothing_said("graphquant_export"):
+            alone = simulate(task.model.graph_def, task.model.outputs, Record({name: factors}))
+        quality = answers.quality(alone.graph_def)
         found.append(
             LayerSensitivity(name, types.get(name, ""), sizes.get(name, 0), {8: quality.distance})
         )
@@ -91,7 +93,8 @@ class Int8Choices:
         if count not in self._records:
             left = tuple(map(glob.escape, self._order[count:]))
             skipped = (*self._task.skip_layers, *left)
-            self._records[count] = estimated_record(self._task, skipped)
+            with nothing_said("graphquant_export"):
+                self._records[count] = estimated_record(self._task, skipped)
         return self._records[count]
 
     def quality(self, count: int) -> Quality:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_tune.samples import Samples
@@ -58,11 +61,34 @@ class Ended:
         steps: Steps that were done.
         seconds: How long they took.
         interrupted: Whether Ctrl-C ended them.
+        diverged: Whether they led to NaN or infinity, so that the start was kept.
     """
 
     steps: int = 0
     seconds: float = 0.0
     interrupted: bool = False
+    diverged: bool = False
+
+    def check_finite(self, learned: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Returns when all that was `learned` is finite.
+
+        Raises:
+            DivergedError: It isn't.
+        """
+        if not all(np.isfinite(value).all() for value in learned.values()):
+            raise DivergedError(self)
+
+
+class DivergedError(Exception):
+    """Training led to NaN or infinity.
+
+    Attributes:
+        ended: How it ended.
+    """
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(f"training diverged after {ended.steps} steps")
+        self.ended = attrs.evolve(ended, diverged=True)
 
 
 @attrs.frozen(eq=False)
@@ -90,7 +116,11 @@ class Loop:
     progress: Callable[[Progress], object] | None = None
 
     def run(self, samples: Samples, schedule: Schedule) -> Ended:
-        """Trains as `schedule` says; Ctrl-C ends it, and what was learned stays."""
+        """Trains as `schedule` says; Ctrl-C ends it, and what was learned stays.
+
+        Raises:
+            DivergedError: The loss is NaN or infinite.
+        """
         begin, step = time.monotonic(), 0
         losses: list[float] = []
         batches = samples.at_random(schedule.seed)
@@ -99,6 +129,8 @@ class Loop:
                 rate = self.highest * 0.5 * (1 + math.cos(math.pi * share))
                 feeds = {**self.teacher.with_answers(next(batches)), self.rate: rate}
                 _, loss = self.session.run((self.train, self.loss), feeds)
+                if not math.isfinite(loss):
+                    raise DivergedError(Ended(step, time.monotonic() - begin))
                 if self.after is not None:
                     self.after(self.session)
                 losses = [*losses[-49:], float(loss)]

@@ -11,8 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
+<<<<<<< HEAD
 from graphquant_core.graph.distillation import LOGITS, SCORES, Output, describe_outputs, distance
 from graphquant_core.graph.frozen import cpu_session
+=======
+from graphquant_core.graph.frozen import cpu_session, import_frozen
+from graphquant_tune.outputs import (
+    LOGITS,
+    SCORES,
+    Output,
+    check_answers,
+    describe_outputs,
+    distance,
+)
+>>>>>>> tune
 from graphquant_tune.samples import Samples
 
 COMPARED_SAMPLES = 1024
@@ -89,32 +101,56 @@ def _decibels(power: float, error: float) -> float:
     return math.inf if error == 0 else 10 * math.log10(max(power, 1e-300) / error)
 
 
-def quality_of(
-    model: tf.compat.v1.GraphDef,
-    other: tf.compat.v1.GraphDef,
-    outputs: Sequence[str],
-    samples: Samples,
-) -> Quality:
-    """The quality of `other` beside the float graph `model`, whose ops have the same names."""
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(model, name="")
-        inputs = {
-            f"{node.name}:0": graph.get_tensor_by_name(f"{node.name}:0")
-            for node in other.node
-            if node.op.startswith("Placeholder")
-        }
-        tf.import_graph_def(other, inputs, name="other")
-        described = describe_outputs(graph, outputs)
-        teacher = [graph.get_tensor_by_name(output.compared) for output in described]
-        student = [_compared(graph, output) for output in described]
-        measures = Measures(described, teacher, student)
-    with cpu_session(graph) as session:
-        feeds = samples.batches(COMPARED_SAMPLES)
-        return measures.quality([session.run(measures.fetched, batch) for batch in feeds])
+class FloatAnswers:
+    """The answers of the float model, computed once, that others are compared with.
+
+    Args:
+        model: The float graph.
+        outputs: Names of the ops that are its outputs.
+        samples: Samples of its inputs.
+        most: How many of them are run.
+
+    Raises:
+        NonFiniteError: It answers NaN or infinity; names the output.
+    """
+
+    def __init__(
+        self,
+        model: tf.compat.v1.GraphDef,
+        outputs: Sequence[str],
+        samples: Samples,
+        most: int = COMPARED_SAMPLES,
+    ) -> None:
+        graph = import_frozen(model)
+        self._outputs = describe_outputs(graph, outputs)
+        self._samples, self._most = samples, most
+        compared = [graph.get_tensor_by_name(output.compared) for output in self._outputs]
+        with cpu_session(graph) as session:
+            self._answers = [session.run(compared, feeds) for feeds in samples.batches(most)]
+        for answers in self._answers:
+            check_answers(self._outputs, answers)
+
+    def quality(self, other: tf.compat.v1.GraphDef) -> Quality:
+        """That of `other`, whose inputs and outputs have the same names.
+
+        Raises:
+            ConfigError: The model has no output of floats.
+        """
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(other, name="")
+            student = [_compared(graph, output) for output in self._outputs]
+            teacher = [tf.compat.v1.placeholder(tf.float32, tensor.shape) for tensor in student]
+            measures = Measures(self._outputs, teacher, student)
+        found = []
+        with cpu_session(graph) as session:
+            batches = self._samples.batches(self._most)
+            for feeds, values in zip(batches, self._answers, strict=True):
+                answers = dict(zip(teacher, values, strict=True))
+                found.append(session.run(measures.fetched, {**feeds, **answers}))
+        return measures.quality(found)
 
 
 def _compared(graph: tf.Graph, output: Output) -> tf.Tensor:
-    """What `other` gives for `output`: there, too, what its softmax takes, whatever its name is."""
-    name = f"other/{output.name}"
-    (found,) = describe_outputs(graph, [name])
+    """What stands for `output` in `graph`: there, too, what a softmax takes, whatever its name."""
+    (found,) = describe_outputs(graph, [output.name])
     return graph.get_tensor_by_name(found.compared)

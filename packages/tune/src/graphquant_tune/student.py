@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -45,18 +45,25 @@ class Student:
 
 
 def build_student(
-    model: FoldedModel, moments: Moments, start: Mapping[str, Float32Array] | None = None
+    model: FoldedModel,
+    quantised: Collection[str],
+    moments: Moments,
+    start: Mapping[str, Float32Array] | None = None,
 ) -> Student:
-    """`model` with a variable for each weight and bias.
+    """`model` with a variable for each weight and bias of the layers called `quantised`.
+
+    Layers that stay float keep their values: what is fixed by design, such as a Fourier transform
+    in front of a logarithm, breaks when it is trained.
 
     Args:
         model: The float model.
-        moments: Mean and variance of the layers that get a batch norm.
+        quantised: Names of the layers that are trained.
+        moments: Mean and variance of those of them that get a batch norm.
         start: Values that constants start from instead of their own.
     """
     layers = [layer for layer in normalised_layers(model) if layer.name in moments]
     graph_def, norms = with_norms(model, layers, moments)
-    trained = _trained(model, norms)
+    trained = _trained(model, quantised, norms)
     values = {
         node.name: tf.make_ndarray(node.attr["value"].tensor)
         for node in graph_def.node
@@ -89,8 +96,9 @@ def import_with_variables(
     return variables
 
 
-def _trained(model: FoldedModel, norms: Sequence[Norm]) -> set[str]:
+def _trained(model: FoldedModel, quantised: Collection[str], norms: Sequence[Norm]) -> set[str]:
     normalised = {norm.layer.bias for norm in norms}
-    names = {layer.weight for layer in model.layers}
-    names |= {layer.bias for layer in model.layers if layer.bias and layer.bias not in normalised}
+    layers = [layer for layer in model.layers if layer.name in quantised]
+    names = {layer.weight for layer in layers}
+    names |= {layer.bias for layer in layers if layer.bias and layer.bias not in normalised}
     return names | {name for norm in norms for name in (norm.gamma, norm.beta)}

@@ -11,8 +11,8 @@ from graphquant_core.registry import load_registry
 from graphquant_core.weight_record import Factors
 from graphquant_tune.file_sizes import artifact_size
 from graphquant_tune.folded import FoldedModel
-from graphquant_tune.loop import Schedule
-from graphquant_tune.quality import Quality
+from graphquant_tune.loop import DivergedError, Ended, Schedule
+from graphquant_tune.quality import FloatAnswers, Quality
 from graphquant_tune.report import Report
 from graphquant_tune.samples import Samples
 
@@ -31,6 +31,7 @@ class Task:
         schedule: How long to train.
         report: Hears of progress.
         draws_curve: Whether size against quality is measured, for the report.
+        answers: What the float model answers to the first samples.
     """
 
     model: FoldedModel
@@ -40,6 +41,11 @@ class Task:
     schedule: Schedule
     report: Report
     draws_curve: bool = False
+    answers: FloatAnswers = attrs.field(init=False)
+
+    @answers.default
+    def _of_the_model(self) -> FloatAnswers:
+        return FloatAnswers(self.model.graph_def, self.model.outputs, self.samples)
 
     def check_exportable(self, graph_def: tf.compat.v1.GraphDef, factors: Factors) -> None:
         """Exports the untrained model to a folder that is thrown away.
@@ -53,6 +59,11 @@ class Task:
         exporter = load_registry().exporter(self.target)
         outputs = list(self.model.outputs)
         artifact_size(lambda path: exporter.export(graph_def, outputs, factors, path))
+
+    def warn_of_divergence(self, error: DivergedError) -> Ended:
+        """Says that training ended in NaN, so that its start is kept; returns how it ended."""
+        logger.warning("%s: its start is kept", error)
+        return error.ended
 
     def warn_of_loss(self, before: Quality, after: Quality) -> None:
         """Says that training made the model worse, so that its start is kept."""

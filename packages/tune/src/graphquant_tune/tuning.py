@@ -69,7 +69,7 @@ def tune(
 
     Raises:
         ConfigError, BitsError: An argument has a wrong value, or a goal can't be reached.
-        ConfigError, RangeError, NonFiniteError: `samples` don't fit the model.
+        ConfigError, RangeError, NonFiniteError: `samples` don't fit the model, or it answers NaN.
         UnknownNameError: There is no such target or layer.
         NoLayersError: The model has no layer to quantise.
     """

@@ -21,8 +21,8 @@ from graphquant_tune.grids import (
     weight_record,
 )
 from graphquant_tune.layer_costs import LayerSensitivity, layer_sensitivities
-from graphquant_tune.loop import Ended, Progress
-from graphquant_tune.quality import COMPARED_SAMPLES, quality_of
+from graphquant_tune.loop import DivergedError, Ended, Progress
+from graphquant_tune.quality import COMPARED_SAMPLES
 from graphquant_tune.result import TunedModel
 from graphquant_tune.task import Task
 
@@ -62,17 +62,21 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
         model, bits, widths, task.samples.some(COMPARED_SAMPLES),
         lambda done, total: task.report("rounding weights", done, total, ""),
     )  # fmt: skip
-    before = after = quality_of(model.graph_def, made.graph_def, model.outputs, task.samples)
+    before = after = task.answers.quality(made.graph_def)
     record, ended = weight_record(bits, widths), Ended()
     if task.schedule.steps:
         task.check_exportable(made.graph_def, record)
-        values, ended = _trained(task, bits, model.values_in(made.graph_def), widths)
-        trained = put_on_grids(model, values, bits, widths)
-        quality = quality_of(model.graph_def, trained.graph_def, model.outputs, task.samples)
-        if quality.distance <= before.distance:
-            made, after = trained, quality
+        try:
+            values, ended = _trained(task, bits, model.values_in(made.graph_def), widths)
+        except DivergedError as error:
+            ended = task.warn_of_divergence(error)
         else:
-            task.warn_of_loss(before, quality)
+            trained = put_on_grids(model, values, bits, widths)
+            quality = task.answers.quality(trained.graph_def)
+            if quality.distance <= before.distance:
+                made, after = trained, quality
+            else:
+                task.warn_of_loss(before, quality)
     return TunedModel(
         made.graph_def,
         model.outputs,

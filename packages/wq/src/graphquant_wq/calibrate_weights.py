@@ -14,7 +14,7 @@ import tensorflow as tf
 from graphquant_core.finite import check_finite
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.layer import Layer
-from graphquant_export.inputs.batches import Batch, make_batches
+from graphquant_export.inputs.batches import make_batches
 from graphquant_wq.gptq import compensated, errors
 from graphquant_wq.graph.moments import InputMoments, Inputs, Moments, ResultMoments, joined_moments
 from graphquant_wq.graph.patches import input_blocks, patches
@@ -93,7 +93,7 @@ class Calibration:
                 self._results[layer.name] = ResultMoments.of(op.outputs[0], channels)
                 self._wanted[layer.name] = ResultMoments.of(before.outputs[0], channels)
                 if (layer.fan_in or 1) <= LARGEST_FAN_IN:
-                    step = _row_step(_positions(op), self._batches, layer.fan_in or 1)
+                    step = _row_step(_positions(op), self._batches.total, layer.fan_in or 1)
                     rows, original = (patches(layer, x)[::step] for x in (op, before))
                     self._inputs[layer.name] = InputMoments.of(rows, original)
 
@@ -187,13 +187,13 @@ def _positions(op: tf.Operation) -> int:
     return math.prod(size or 1 for size in shape[1:-1]) if shape.rank else 1
 
 
-def _row_step(positions: int, batches: Sequence[Batch], size: int) -> int:
-    """Every how many rows of `size` inputs one is enough.
+def _row_step(positions: int, samples: int, size: int) -> int:
+    """Every how many rows of `size` inputs one is enough, when there are so many samples.
 
     It shares no factor with the positions of a sample, so that each of them has its turn.
     """
     enough = max(_FEWEST_ROWS, _ROWS_FOR_AN_INPUT * size)
-    step = max(positions * sum(batch.size for batch in batches) // enough, 1)
+    step = max(positions * samples // enough, 1)
     while math.gcd(step, positions) > 1:
         step -= 1
     return step

@@ -13,6 +13,7 @@ from graphquant_cli.exporting import (
     check_inputs_are_kept,
     print_artifact,
     read_options,
+    written_paths,
 )
 from graphquant_cli.help_text import examples
 from graphquant_cli.loading import load, load_feeds
@@ -37,6 +38,7 @@ from graphquant_cli.progress import stage_progress
 from graphquant_cli.tuning import (
     QUALITY_HEADER,
     SUMMARY,
+    TUNED,
     check_labels,
     check_report,
     quality_rows,
@@ -51,6 +53,8 @@ EPILOG = examples(
     "tune frozen.pb --samples images.npy --target mnn --weight-only --bits 3 --save-path out/model",
     "tune frozen.pb --samples images.npy --target mnn --weight-only --size 90kB "
     "--save-path out/model --report report.html",
+    "tune model.keras --samples photos/ --image-range -1,1 --target litert --within 35dB "
+    "--save-path out/model",
 )
 
 
@@ -119,13 +123,14 @@ def tune(
     """Quantise a trained float model so that it answers as before, from samples without labels.
 
     The float model teaches the quantised one. Activations and weights become int8 unless
-    --weight-only is given. Besides the target's files, PREFIX.pb is the graph that they are made
-    of, PREFIX_record.txt or PREFIX.json says how it is quantised, and PREFIX_tune.json what was
-    found out. What was exported is then run in its runtime. Ctrl-C ends the training, and keeps
-    what was learned; --labels are for the accuracy that is shown, and for nothing else.
+    --weight-only is given. Besides the target's files, PREFIX.pb is the graph that they are made of
+    (PREFIX_tuned.pb where the target has a file of that name), PREFIX_record.txt or PREFIX.json
+    says how it is quantised, and PREFIX_tune.json what was found out. What was exported is then run
+    in its runtime. Ctrl-C ends the training, and keeps what was learned; --labels are for the
+    accuracy that is shown, and for nothing else.
     """
     keywords: dict[str, Any] = dict(read_options(target, option))
-    beside = (".pb", ".json" if weight_only else RECORD, SUMMARY)
+    beside = (".pb", TUNED, ".json" if weight_only else RECORD, SUMMARY)
     inputs = {"model": model, "samples": samples}
     check_inputs_are_kept(inputs, target, save_path, beside)
     import attrs
@@ -141,8 +146,7 @@ def tune(
         check_labels(labels, classes, arrays)
     check_writable(Path(f"{save_path}{SUMMARY}"), "save_path")
     if report is not None:
-        written = [Path(f"{save_path}{ending}") for ending in beside]
-        check_report(report, [*written, *inputs.values()])
+        check_report(report, [*written_paths(target, save_path, beside), *inputs.values()])
     with stage_progress() as progress:
         found = need("graphquant_tune", "tune").tune(
             loaded,

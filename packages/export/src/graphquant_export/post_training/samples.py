@@ -49,7 +49,7 @@ def sample_values(
         ModelFileError: TensorFlow cannot run the model on `calibration`.
     """
     batches = make_batches(graph, calibration, batch_size, "calibration")
-    total = sum(batch.size for batch in batches)
+    total = batches.total
     with graph.as_default():
         places = v1.placeholder(tf.float32, [None], "graphquant_places")
         chosen = [_choose(graph.get_tensor_by_name(name), places) for name in tensors]

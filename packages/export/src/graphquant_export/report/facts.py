@@ -121,7 +121,7 @@ def find_facts(
     return ModelFacts(
         outputs=tuple(source.outputs),
         size=without.ByteSize(),
-        samples=sum(batch.size for batch in batches),
+        samples=batches.total,
         plan=plan,
         layers=layers,
     )

@@ -91,7 +91,7 @@ def verify(
         for name in steps
     }
     compared = LayersComparing(truths, executions) if layers else None
-    done, total = 0, sum(batch.size for batch in batches)
+    done, total = 0, batches.total
     for batch in batches:
         _compare_outputs(artifact, runtime, truths, outputs, batch)
         if compared is not None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.exceptions import NonFiniteError
 from graphquant_core.graph.affine import SHAPING_TYPES
 
 TEMPERATURE = 2.0
@@ -56,6 +59,20 @@ def describe_outputs(graph: tf.Graph, names: Sequence[str]) -> tuple[Output, ...
 
 def _has_classes(tensor: tf.Tensor) -> bool:
     return bool(tensor.shape.rank == 2 and (tensor.shape[-1] or 0) >= 2)
+
+
+def check_answers(outputs: Sequence[Output], answers: Sequence[npt.NDArray[np.float32]]) -> None:
+    """Returns when the float model's `answers` are numbers, so that something can be near them.
+
+    Raises:
+        NonFiniteError: One is NaN or infinite; names the output.
+    """
+    for output, values in zip(outputs, answers, strict=True):
+        if not np.isfinite(values).all():
+            raise NonFiniteError(
+                f'the output "{output.name}" of the float model is NaN or infinite on samples: '
+                "look for samples that the model cannot take"
+            )
 
 
 def distance(output: Output, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
