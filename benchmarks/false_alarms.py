@@ -84,6 +84,8 @@ def verified(seed: int, target: str) -> dict[str, Any]:
             artifact = gq.export(model, record, target, path, samples=calibration)
         except GraphQuantError as error:
             return row | {"refused": str(error)}
+        except Exception as error:  # noqa: BLE001 - what isn't ours is counted, too
+            return row | {"refused": f"{type(error).__name__}: {error}"}
         found = gq.verify(artifact, {name: net.batch(SAMPLES, 2)}, layers=True)
     return row | {"problems": list(found.problems())}
 
