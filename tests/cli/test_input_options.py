@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,6 +45,15 @@ def test_a_model_goes_to_a_target_without_its_preprocessing(graphquant, files, t
         "--save-path", prefix, "--samples", samples, *OPTIONS,
     )  # fmt: skip
     assert found.exit_code == 0, found.stderr + found.stdout
+
+
+def test_plan_proposes_where_the_model_begins(graphquant, files):
+    """With the name of what targets don't take; not once the model begins there."""
+    found = graphquant("plan", files[0])
+    assert 'proposed: --input standardized, since no target takes "map/' in found.stdout
+    proposed = json.loads(graphquant("plan", files[0], "--json").stdout)["proposed"]
+    assert proposed == {"input": ["standardized"], "input_shape": {}}
+    assert "proposed" not in graphquant("plan", files[0], *OPTIONS).stdout
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,9 @@ from graphquant_cli.options import (
 )
 from graphquant_cli.output import print_json, print_table
 from graphquant_core.listing import choices
+
+if TYPE_CHECKING:
+    from graphquant_export.inputs.propose import Proposal
 
 EPILOG = examples(
     "plan frozen.pb",
@@ -40,7 +44,11 @@ def plan(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print which ops of a model can be quantised, and why the others cannot."""
+    """Print which ops of a model can be quantised, and why the others cannot.
+
+    Where a target would refuse the model as it is, for its preprocessing or for open shapes, the
+    options that help are proposed.
+    """
     loaded = load(model, output, signature, model_input, input_shape)
     from graphquant_core.graph import plan_graph
     from graphquant_core.plan import HEADER
@@ -51,11 +59,33 @@ def plan(
         found = plan_for_mnn(loaded.graph())
     else:
         found = plan_graph(loaded.graph())
+    from graphquant_export.inputs.propose import propose_inputs
+
+    proposed = propose_inputs(loaded)
     ends = {"inputs": list(loaded.inputs), "outputs": list(loaded.outputs)}
     if as_json:
-        print_json({**ends, **found.to_dict()})
+        shapes = {name: list(shape) for name, shape in proposed.input_shapes.items()}
+        options = {"input": list(proposed.inputs), "input_shape": shapes}
+        print_json({**ends, **found.to_dict(), "proposed": options})
         return
     print_table(HEADER, found.cells())
     for name, values in ends.items():
         typer.echo(f"{name}: {choices(values)}")
     typer.echo(f"{len(found.layers)} quantised, {len(found.skips)} skipped")
+    for line in _proposed(proposed):
+        typer.echo(line)
+
+
+def _proposed(proposal: Proposal) -> Iterator[str]:
+    """The options that `proposal` means, each with its reason."""
+    if proposal.before is not None:
+        name, op_type = proposal.before
+        options = " ".join(f"--input {each}" for each in proposal.inputs)
+        yield f'proposed: {options}, since no target takes "{name}" ({op_type}) in front of it'
+    for each, shape in proposal.input_shapes.items():
+        reason = "since targets compile for static shapes; put in the sizes that you need"
+        if proposal.opened is not None:
+            reason = 'since "{}" ({}) has its exact form for static shapes alone'.format(
+                *proposal.opened
+            )
+        yield f"proposed: --input-shape {each}={','.join(map(str, shape))}, {reason}"

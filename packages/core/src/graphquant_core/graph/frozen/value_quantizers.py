@@ -27,8 +27,12 @@ def without_value_quantizers(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.G
     if not outputs:
         return graph_def
     editor = GraphDefEditor(graph_def)
+    # All before the first one is taken out: what stands behind one then hangs on what it took.
+    sources = {name: _quantized(editor, name) for name in outputs}
     for name in outputs:
-        source = _quantized(editor, name)
+        source = sources[name]
+        while source in sources:
+            source = sources[source]
         for consumer, port in editor.consumers(name):
             editor.set_input(consumer, port, source)
     result = tf.compat.v1.GraphDef()

@@ -1,0 +1,153 @@
+"""Where a model could begin, and what could be static of it, so that every target takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import attrs
+import tensorflow as tf
+
+from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
+from graphquant_export.inputs.begin_at import begin_at
+from graphquant_export.inputs.loaded_model import LoadedModel
+
+_FOREIGN = frozenset(
+    {
+        *("Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"),
+        *("Case", "If", "StatelessCase", "StatelessIf", "StatelessWhile", "While"),
+    }
+)
+_FOREIGN_STARTS = ("Decode", "IO", "Lookup", "Parse", "TensorArray", "TensorList")
+_SIZE, _LENGTH = 224, 16
+_IMAGES = 4
+
+
+@attrs.frozen
+class Proposal:
+    """Arguments of `load_model`.
+
+    Attributes:
+        inputs: Names of the ops to begin at; ``()`` where the placeholders do.
+        before: Name and type of an op that no target takes, in front of them.
+        input_shapes: Static shapes for inputs that have open ones: a batch of 1, and what nothing
+            in the model says, such as 224 for the height of an image.
+        opened: Name and type of an op that wants them; ``None`` where that are sizes alone.
+    """
+
+    inputs: tuple[str, ...] = ()
+    before: tuple[str, str] | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict, hash=False)
+    opened: tuple[str, str] | None = None
+
+
+def propose_inputs(model: LoadedModel) -> Proposal:
+    """What would make `model` one that all targets take; nothing where it is that already.
+
+    A model is cut where one tensor of floats is all that goes from preprocessing to the layers.
+    """
+    view, model = _of_layers(model)
+    foreign = [op for op in view.operations if _is_foreign(op) and _has_data(view, op)]
+    begin = _begin(view, model.outputs, foreign)
+    proposal = Proposal()
+    if begin is not None:
+        first = next(op for op in (*foreign, begin) if not op.type.startswith("Placeholder"))
+        proposal = Proposal((begin.name,), (first.name, first.type))
+        model = begin_at(model, proposal.inputs, keep_outputs=False)
+        view = GraphView(model.graph())
+    wants = next((op for op in view.operations if _wants_sizes(view, op)), None)
+    shapes = {
+        name: shape
+        for name in model.inputs
+        if (shape := _static(view.graph.get_operation_by_name(name), wants is not None))
+    }
+    if not shapes:
+        return proposal
+    opened = None if wants is None else (wants.name, wants.type)
+    return attrs.evolve(proposal, input_shapes=shapes, opened=opened)
+
+
+def _of_layers(model: LoadedModel) -> tuple[GraphView, LoadedModel]:
+    """`model` without outputs that no layer has a part in, such as what a loop returns besides."""
+    view = GraphView(model.graph())
+    behind = view.downstream(_layers(view))
+    outputs = tuple(
+        name for name in model.outputs if view.graph.get_operation_by_name(name) in behind
+    )
+    if not outputs or outputs == model.outputs:
+        return view, model
+    pruned = GraphDefEditor(model.graph_def).graph_def(outputs)
+    return GraphView(import_frozen(pruned)), LoadedModel(pruned, model.inputs, outputs)
+
+
+def _layers(view: GraphView) -> set[tf.Operation]:
+    layers = plan_graph(view.graph, view=view).layers
+    return {view.graph.get_operation_by_name(layer.name) for layer in layers}
+
+
+def _is_foreign(op: tf.Operation) -> bool:
+    if op.type in _FOREIGN or op.type.startswith(_FOREIGN_STARTS):
+        return True
+    return any(tensor.dtype.base_dtype == tf.string for tensor in (*op.inputs, *op.outputs))
+
+
+def _has_data(view: GraphView, op: tf.Operation) -> bool:
+    return any(view.depends_on_data(tensor) for tensor in op.outputs)
+
+
+def _begin(
+    view: GraphView, outputs: Collection[str], foreign: Collection[tf.Operation]
+) -> tf.Operation | None:
+    """The first op of a known shape behind all of `foreign` that has all layers behind it."""
+    layers = _layers(view)
+    if not foreign or not layers:
+        return None
+    narrow = [op for op in _narrow(view, outputs, foreign) if layers <= view.downstream([op])]
+    sized = (op for op in narrow if _is_sized(op.outputs[0].shape))
+    return next(sized, narrow[0] if narrow else None)
+
+
+def _is_sized(shape: tf.TensorShape) -> bool:
+    return shape.rank is not None and all(size is not None for size in shape[1:])
+
+
+def _narrow(
+    view: GraphView, outputs: Collection[str], foreign: Collection[tf.Operation]
+) -> Iterator[tf.Operation]:
+    """The ops whose one tensor of floats is all that others take of `foreign` and what follows."""
+    behind, waiting = view.downstream(foreign), set(foreign)
+    live: dict[tf.Operation, set[tf.Operation]] = {}
+    for op in view.operations:
+        if op not in behind:
+            continue
+        waiting.discard(op)
+        for before in [before for before, takers in live.items() if op in takers]:
+            live[before].discard(op)
+            if not live[before]:
+                del live[before]
+        takers = {taker for tensor in op.outputs for taker, _ in view.consumers(tensor)}
+        if takers or op.name in outputs:
+            live[op] = takers
+        single = not waiting and set(live) == {op} and len(op.outputs) == 1
+        if single and op not in foreign and op.outputs[0].dtype.is_floating:
+            yield op
+
+
+def _wants_sizes(view: GraphView, op: tf.Operation) -> bool:
+    """Whether a target takes `op` with static sizes alone, the batch's included."""
+    if op.type in _FOREIGN:
+        return _has_data(view, op)
+    sizes = op.outputs[0].shape[1:3] if op.type == "Conv2DBackpropInput" else ()
+    return any(size is None for size in sizes)
+
+
+def _static(placeholder: tf.Operation, batch: bool) -> tuple[int, ...] | None:
+    """A static shape; ``None`` where it is static but for a batch that may be open."""
+    shape = placeholder.outputs[0].shape
+    if not shape.rank or not (batch or any(size is None for size in shape[1:])):
+        return None
+    if shape.is_fully_defined():
+        return None
+    size = _SIZE if shape.rank == _IMAGES else _LENGTH
+    first, *rest = shape.as_list()
+    return (first or 1, *(size if known is None else known for known in rest))
