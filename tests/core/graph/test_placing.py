@@ -182,3 +182,18 @@ def test_a_request_that_a_quantiser_refuses_is_its_own_error() -> None:
 
     with tf.Graph().as_default(), pytest.raises(ConfigError, match="too wide"):
         build_quantizer(SimpleNamespace(name="picky", build=build), tf.zeros([1]), request("a"))
+
+
+def test_copies_take_their_constants_from_the_first() -> None:
+    """One start value serves all variables of one kind: on one device, and only there."""
+    graph = chain(["first", "second", "third"])
+    place(graph, {name: request(name) for name in ("first", "second")})
+    starts = {
+        graph.get_operation_by_name(f"{name}/factor/Assign").inputs[1].op.name
+        for name in ("first", "second")
+    }
+    assert len(starts) == 1
+    with graph.as_default():
+        assert {v.initial_value.op.name for v in graph.get_collection("variables")} == starts
+    place(graph, {"third": request("third", 5.0)})
+    assert run(graph, "third:0").tolist() == [[20.0, 60.0]]

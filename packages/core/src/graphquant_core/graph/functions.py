@@ -20,14 +20,11 @@ def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> 
         view: View of the graph.
         is_candidate: Whether an op type has a layer handler.
     """
-    calling: dict[str, bool] = {}
-    for op in view.operations:
-        if op.type not in calling:
-            calling[op.type] = _may_call(op)
+    calling = [kind for kind in view.types if _may_call(view.of_types([kind])[0])]
     callers = {
         op: functions_called_by(op.node_def)
-        for op in view.operations
-        if calling[op.type] and role_of(op) not in (CALL, TEACHER)
+        for op in view.of_types(calling)
+        if role_of(op) not in (CALL, TEACHER)
     }
     if not callers:
         return

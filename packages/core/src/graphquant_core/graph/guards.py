@@ -65,11 +65,9 @@ def check_extensible(view: GraphView) -> None:
 def first_gradient_op(view: GraphView) -> tf.Operation | None:
     """The first op that a gradient function or an optimizer created in the current replica."""
     replica = current_replica()
-    types = {name for name in {op.type for op in view.operations} if _GRADIENT_TYPE.match(name)}
-    for op in view.operations:
-        if (op.type in types or _starts_gradients(op)) and in_replica(op.name, replica):
-            return op
-    return None
+    made = set(view.of_types(kind for kind in view.types if _GRADIENT_TYPE.match(kind)))
+    made.update(op for op in view.operations if _starts_gradients(op))
+    return next((op for op in view.operations if op in made and in_replica(op.name, replica)), None)
 
 
 def gradient_ops(view: GraphView) -> set[tf.Operation]:
@@ -87,11 +85,13 @@ def _open_sessions(graph: tf.Graph) -> list[tf.compat.v1.Session]:
     # A graph doesn't know its sessions; they are what refers to it. `_closed` is private to
     # Session (there since 1.0; tested in 2.16 to 2.21) and has no public counterpart.
     referrers = gc.get_referrers(graph)
-    # Each call walks every object that there is, so that one asks for all of them.
-    namespaces = [referrer for referrer in referrers if isinstance(referrer, dict)]
+    # Each call walks every object that there is, so that one asks for all of them, and only where
+    # a namespace looks like a session's: the others are those of the graph's ops.
+    namespaces = [found for found in referrers if isinstance(found, dict) and "_closed" in found]
+    owners = gc.get_referrers(*namespaces) if namespaces else []
     return [
         owner
-        for owner in (*referrers, *gc.get_referrers(*namespaces))
+        for owner in (*referrers, *owners)
         if isinstance(owner, (tf.compat.v1.Session, tf.compat.v1.InteractiveSession))
         and owner.graph is graph
         and not owner._closed  # noqa: SLF001 - see above

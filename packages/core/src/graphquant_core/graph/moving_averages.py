@@ -34,8 +34,8 @@ class MovingAverage:
 def find_moving_averages(view: GraphView) -> list[MovingAverage]:
     """Every variable of `view`'s graph that some op blends with one tensor that depends on data."""
     found = []
-    for op in view.operations:
-        if op.type in _ASSIGNING and op.inputs[0].op.type in VARIABLE_TYPES:
+    for op in view.of_types(_ASSIGNING):
+        if op.inputs[0].op.type in VARIABLE_TYPES:
             variable = op.inputs[0].op
             leaves = _leaves(op.inputs[1])
             batch = {leaf.name: leaf for leaf in leaves if view.depends_on_data(leaf)}

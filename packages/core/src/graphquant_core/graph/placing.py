@@ -56,8 +56,8 @@ class QuantizerPlacer:
         self.rewrite = rewrite
         self._sheet = StampSheet(rewrite.graph)
         self._templates: dict[Hashable, Template] = {}
-        variables = (op for op in rewrite.view.operations if op.type in VARIABLE_TYPES)
-        self._first_variable_device = next((str(op.device) for op in variables), "")
+        variables = rewrite.view.of_types(VARIABLE_TYPES)
+        self._first_variable_device = str(variables[0].device) if variables else ""
 
     def activation(
         self, op: tf.Operation, port: int, quantizer: ActivationQuantizer, request: QuantizerRequest

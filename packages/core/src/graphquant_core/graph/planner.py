@@ -38,16 +38,13 @@ def plan_graph(
     view = view or GraphView(graph)
     backward = gradient_ops(view)
     rows: list[Layer | Skip] = []
-    for op in view.operations:
-        handler = handlers.get(op.type)
-        if handler is None:
-            continue
+    for op in view.of_types(handlers):
         if op in backward:
             rows.append(Aside(op.name, op.type, "it belongs to the gradients"))
         elif role_of(op) == TEACHER:
             rows.append(Aside(op.name, op.type, "it belongs to the float model that teaches"))
         else:
-            rows.append(_decide(view, handler, op))
+            rows.append(_decide(view, handlers[op.type], op))
     rows.extend(skips_in_functions(view, handlers.__contains__))
     for row in rows:
         if isinstance(row, Skip):

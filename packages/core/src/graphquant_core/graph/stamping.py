@@ -7,16 +7,19 @@ from typing import Any
 
 import tensorflow as tf
 
+from graphquant_core.graph.node_pattern import NamePattern, NodePattern, place
 from graphquant_core.graph.template import KEY, SCOPE, VALUES, Template
 
 v1 = tf.compat.v1
 
-# What a session finds a variable's value by: two handles with one name are one variable.
-_RESOURCE_NAMES = ("shared_name", "debug_name")
+_DESCRIBED = ("variable_name", "initializer_name", "snapshot_name", "initial_value_name")
 
 
 class StampSheet:
     """Collects copies of templates for `graph`; `apply` imports them all.
+
+    Copies of one template take their constants from the first: an op costs the import as much as
+    all that a copy changes.
 
     Args:
         graph: The graph that the copies go to. It isn't changed before `apply`, except that the
@@ -29,6 +32,7 @@ class StampSheet:
         self._functions: set[str] = set()
         self._inputs: dict[str, tf.Tensor] = {}
         self._nodes: set[str] = set()
+        self._constants: dict[tuple[NodePattern, str], str] = {}
         held = graph.get_collection_ref(v1.GraphKeys.GLOBAL_VARIABLES)
         self._listed = {str(variable.name) for variable in held}
         self._variables: list[tuple[Any, Any, tuple[str, ...]]] = []
@@ -55,41 +59,37 @@ class StampSheet:
         unique = self.graph.unique_name(scope)
         fed = f"{unique}/{VALUES}"
         self._inputs[fed] = values
-        names = {SCOPE: unique, KEY: key}
+        scopes = {SCOPE: unique, KEY: key, VALUES: fed}
         self._graph_def.versions.CopyFrom(template.graph_def.versions)
         self._add_functions(template.graph_def.library.function)
-        for node in template.graph_def.node:
-            name = _renamed(node.name, names)
-            own = node.name.startswith(f"{KEY}/")
+        moved: dict[str, str] = {}
+        shared: dict[NamePattern, bool] = {}
+        for pattern in template.patterns:
+            own = pattern.name.scope == KEY
             # Only the variables can be there already: the scope is a new one.
-            if node.name == VALUES or (own and (name in self._nodes or self._in_graph(name))):
-                continue
-            copy = self._graph_def.node.add()
-            copy.CopyFrom(node)
-            copy.name = name
             if own:
-                copy.device = variable_device
-            elif "_class" not in node.attr:  # a colocated op, such as a read, goes along
-                copy.device = device
-            copy.input[:] = [
-                fed if taken == VALUES else self._mapped(_renamed(taken, names))
-                for taken in node.input
-            ]
-            if "_class" in copy.attr:
-                places = copy.attr["_class"].list.s
-                places[:] = [_renamed_place(place, names) for place in places]
-            for attribute in _RESOURCE_NAMES:
-                if attribute in copy.attr:
-                    resource = copy.attr[attribute].s.decode()
-                    copy.attr[attribute].s = _renamed(resource, names).encode()
+                if pattern.variable not in shared:
+                    shared[pattern.variable] = self._exists(pattern.variable.node(scopes))
+                if shared[pattern.variable]:
+                    continue
+            name, where = pattern.name.node(scopes), variable_device if own else device
+            if pattern.is_constant:
+                first = self._constants.setdefault((pattern, where), name)
+                if first != name:
+                    moved[name] = first
+                    continue
             self._nodes.add(name)
-        self._add_variables(template, names)
+            self._add_node(pattern, name, scopes, moved)
+            # A colocated op, such as a read, goes along with a variable.
+            if own or not pattern.places:
+                self._graph_def.node[-1].device = where
+        self._add_variables(template, scopes, moved)
         output, scale, offset, calibrated = template.outputs
         return (
-            _renamed(output, names),
-            _renamed(scale, names),
-            _renamed(offset, names),
-            None if calibrated is None else _renamed(calibrated, names),
+            _renamed(output, scopes),
+            _renamed(scale, scopes),
+            _renamed(offset, scopes),
+            None if calibrated is None else _renamed(calibrated, scopes),
         )
 
     def apply(self) -> None:
@@ -106,19 +106,39 @@ class StampSheet:
                 for collection in collections:
                     self.graph.add_to_collection(collection, variable)
 
-    def _in_graph(self, name: str) -> tf.Operation | None:
-        """The op of a variable that the graph has from before."""
-        try:
-            return self.graph.get_operation_by_name(name)
-        except KeyError:
-            return None
+    def _add_node(
+        self, pattern: NodePattern, name: str, scopes: dict[str, str], moved: dict[str, str]
+    ) -> None:
+        copy = self._graph_def.node.add()
+        copy.CopyFrom(pattern.node)
+        copy.name = name
+        if pattern.inputs:
+            copy.input[:] = [self._input(taken, scopes, moved) for taken in pattern.inputs]
+        if pattern.places:
+            copy.attr["_class"].list.s[:] = [place(one.node(scopes)) for one in pattern.places]
+        for attribute, resource in pattern.resources.items():
+            copy.attr[attribute].s = resource.full(scopes).encode()
 
-    def _mapped(self, name: str) -> str:
-        """`name` of an input, made known to the import when the graph has its op from before."""
-        op = None if name.partition(":")[0] in self._nodes else self._in_graph(name)
-        if op is not None:
-            self._inputs[name] = op.outputs[0]
-        return name
+    def _input(self, taken: NamePattern, scopes: dict[str, str], moved: dict[str, str]) -> str:
+        """Name of an input, made known to the import when the graph has its op from before."""
+        if taken.scope == VALUES:
+            return scopes[VALUES]
+        name = taken.node(scopes)
+        name = moved.get(name, name)
+        full = f"{taken.mark}{name}{taken.port}"
+        if name not in self._nodes and not taken.mark:
+            self._inputs[full] = self.graph.get_operation_by_name(name).outputs[0]
+        return full
+
+    def _exists(self, name: str) -> bool:
+        """Whether the op of a variable is there, from before or by another copy."""
+        if name in self._nodes:
+            return True
+        try:
+            self.graph.get_operation_by_name(name)
+        except KeyError:
+            return False
+        return True
 
     def _add_functions(self, functions: Iterable[Any]) -> None:
         for function in functions:
@@ -127,31 +147,23 @@ class StampSheet:
                 self._functions.add(name)
                 self._graph_def.library.function.add().CopyFrom(function)
 
-    def _add_variables(self, template: Template, names: dict[str, str]) -> None:
+    def _add_variables(
+        self, template: Template, scopes: dict[str, str], moved: dict[str, str]
+    ) -> None:
         for variable in template.variables:
+            # A rewrite that failed leaves ops behind, but no variable: it is listed anew.
+            if _renamed(variable.description.variable_name, scopes) in self._listed:
+                continue
             description = type(variable.description)()
             description.CopyFrom(variable.description)
-            for field in (
-                "variable_name",
-                "initializer_name",
-                "snapshot_name",
-                "initial_value_name",
-            ):
-                setattr(description, field, _renamed(getattr(description, field), names))
-            # A rewrite that failed leaves ops behind, but no variable: it is listed anew.
-            if description.variable_name not in self._listed:
-                self._listed.add(description.variable_name)
-                self._variables.append((variable.kind, description, variable.collections))
+            for field in _DESCRIBED:
+                name = _renamed(getattr(description, field), scopes)
+                node, colon, port = name.partition(":")
+                setattr(description, field, moved.get(node, node) + colon + port)
+            self._listed.add(description.variable_name)
+            self._variables.append((variable.kind, description, variable.collections))
 
 
-def _renamed(name: str, names: dict[str, str]) -> str:
-    """`name` of a node, tensor or control input, with its first scope replaced."""
-    control = "^" if name.startswith("^") else ""
-    scope, slash, rest = name.removeprefix("^").partition("/")
-    return control + names.get(scope, scope) + slash + rest
-
-
-def _renamed_place(place: bytes, names: dict[str, str]) -> bytes:
-    """A colocation, ``loc:@<node>``."""
-    prefix = "loc:@"
-    return f"{prefix}{_renamed(place.decode().removeprefix(prefix), names)}".encode()
+def _renamed(name: str, scopes: dict[str, str]) -> str:
+    """`name` of a node or a tensor, with its first scope replaced."""
+    return NamePattern.of(name).full(scopes)

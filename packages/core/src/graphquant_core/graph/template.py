@@ -14,6 +14,7 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.exceptions import PluginError
+from graphquant_core.graph.node_pattern import NodePattern, node_patterns
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 
 v1 = tf.compat.v1
@@ -37,12 +38,14 @@ class Template:
     """Ops below the scope `SCOPE`, variables below `KEY`, and one input, `VALUES`.
 
     Attributes:
-        graph_def: Nodes and functions, without the input's placeholder.
+        graph_def: Nodes and functions.
+        patterns: The nodes, without the input's placeholder.
         variables: The variables.
         outputs: Names of the tensors output, scale, offset and calibrated (or ``None``).
     """
 
     graph_def: tf.compat.v1.GraphDef
+    patterns: tuple[NodePattern, ...]
     variables: tuple[TemplateVariable, ...]
     outputs: tuple[str, str, str, str | None]
 
@@ -85,7 +88,9 @@ def trace(
         )
     calibrated = None if built.calibrated is None else built.calibrated.name
     outputs = (built.output.name, built.scale.name, built.offset.name, calibrated)
-    return Template(graph_def, tuple(variables), outputs)
+    owners = [variable.description.variable_name.partition(":")[0] for variable in variables]
+    nodes = [node for node in kept if node.name != VALUES]
+    return Template(graph_def, node_patterns(nodes, owners, outputs), tuple(variables), outputs)
 
 
 def _collections(graph: tf.Graph, variable: tf.Variable) -> tuple[str, ...]:

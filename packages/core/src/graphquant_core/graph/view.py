@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 
 import tensorflow as tf
@@ -33,6 +33,26 @@ class GraphView:
         return tuple(self.graph.get_operations())
 
     @cached_property
+    def _by_type(self) -> dict[str, list[tuple[int, tf.Operation]]]:
+        found: dict[str, list[tuple[int, tf.Operation]]] = defaultdict(list)
+        for place, op in enumerate(self.operations):
+            found[op.type].append((place, op))
+        return found
+
+    @property
+    def types(self) -> Collection[str]:
+        """The types of all ops."""
+        return self._by_type.keys()
+
+    def of_types(self, types: Iterable[str]) -> list[tf.Operation]:
+        """The ops of `types`, in the order of creation.
+
+        Asking every op for its type costs more than all else that most questions need.
+        """
+        places = [place for kind in set(types) for place in self._by_type.get(kind, ())]
+        return [op for _, op in sorted(places, key=lambda place: place[0])]
+
+    @cached_property
     def _consumers(self) -> dict[tf.Operation, list[tuple[tf.Operation, int]]]:
         found: dict[tf.Operation, list[tuple[tf.Operation, int]]] = defaultdict(list)
         for op in self.operations:
@@ -56,6 +76,9 @@ class GraphView:
             for op in added:
                 if self._brings_data(op) or any(x.op in self._data_ops for x in op.inputs):
                     self._data_ops.add(op)
+        if "_by_type" in self.__dict__:
+            for place, op in enumerate(added, known):
+                self._by_type[op.type].append((place, op))
         self.__dict__["operations"] = operations
 
     def consumers(self, tensor: tf.Tensor) -> list[tuple[tf.Operation, int]]:
@@ -86,13 +109,13 @@ class GraphView:
         return {}
 
     def _brings_data(self, op: tf.Operation) -> bool:
+        if not op.inputs:
+            return op.type not in STORED_TYPES
         # An OpDef is parsed each time that it is asked for, and is the same for all ops of a type.
-        if op.inputs and op.type in self._fresh:
-            return self._fresh[op.type]
-        brings = _brings_data(op)
-        if op.inputs:
-            self._fresh[op.type] = brings
-        return brings
+        kind = op.type
+        if kind not in self._fresh:
+            self._fresh[kind] = _brings_fresh_data(op)
+        return self._fresh[kind]
 
     def depends_on_data(self, tensor: tf.Tensor) -> bool:
         """Whether `tensor` changes with what is fed, iterated or drawn at random.
@@ -103,11 +126,10 @@ class GraphView:
         return tensor.op in self._data_ops
 
 
-def _brings_data(op: tf.Operation) -> bool:
+def _brings_fresh_data(op: tf.Operation) -> bool:
+    """Whether ops of the type of `op`, which has inputs, return more than their inputs say."""
     if op.type == "PlaceholderWithDefault":
         return True
-    if not op.inputs:
-        return op.type not in STORED_TYPES
     if op.op_def is None or op.type in STATEFUL_ON_VARIABLES:
         return False
     return bool(op.op_def.is_stateful) and not _holds_functions_only(op)

@@ -15,6 +15,7 @@ from graphquant_core.exceptions import EmptyRecordError, RecordError
 from graphquant_core.protobuf_schema import field_names
 from graphquant_core.record.factors import LayerFactors, Record
 from graphquant_core.record.schema import MapFiledEntry, ScaleOffsetRecord, SingleLayerRecord
+from graphquant_core.record.written_text import parse_written
 from graphquant_core.suggestions import closest
 from graphquant_core.value_grid import ValueGrid
 
@@ -48,11 +49,7 @@ def parse_record(text: str, source: str = "record") -> Record:
     """
     if len(text) > MAX_CHARACTERS:
         raise RecordError(f"{source} has {len(text)} characters, {MAX_CHARACTERS} are allowed")
-    message = ScaleOffsetRecord()
-    try:
-        text_format.Parse(text, message)
-    except (text_format.ParseError, RecursionError, UnicodeError) as error:
-        raise RecordError(f"{source} is malformed{_explanation(error)}") from error
+    message = parse_written(text) or _parse(text, source)
     if not message.record:
         raise EmptyRecordError(
             f"{source} is empty, no layers to be quantized. Please confirm the process of retrain "
@@ -73,6 +70,20 @@ def parse_record(text: str, source: str = "record") -> Record:
         raise EmptyRecordError(f"{source} has {len(values)} values, but no layers to be quantized")
     message.ClearField("record")
     return Record(factors, message.SerializeToString(deterministic=True), values)
+
+
+def _parse(text: str, source: str) -> Any:
+    """The ScaleOffsetRecord in `text`, whatever its layout.
+
+    Raises:
+        RecordError: The text is malformed.
+    """
+    message = ScaleOffsetRecord()
+    try:
+        text_format.Parse(text, message)
+    except (text_format.ParseError, RecursionError, UnicodeError) as error:
+        raise RecordError(f"{source} is malformed{_explanation(error)}") from error
+    return message
 
 
 def format_record(record: Record) -> str:

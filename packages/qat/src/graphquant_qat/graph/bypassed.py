@@ -21,9 +21,8 @@ def trains(view: GraphView) -> bool:
 
     What is deployed is another graph, in which the activation functions stay.
     """
-    return any(
-        op.type in FUSED_BATCH_NORM_TYPES and op.get_attr("is_training") for op in view.operations
-    ) or bool(find_moving_averages(view))
+    norms = view.of_types(FUSED_BATCH_NORM_TYPES)
+    return any(op.get_attr("is_training") for op in norms) or bool(find_moving_averages(view))
 
 
 def taken_by_one(

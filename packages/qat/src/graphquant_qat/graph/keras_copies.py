@@ -22,8 +22,9 @@ def uncalled_copies(view: GraphView, plan: Plan) -> Mapping[str, str]:
     takes its results.
     """
     found: dict[str, str] = {}
-    for placeholder in view.operations:
-        if not (placeholder.type.startswith("Placeholder") and _made_by_keras(placeholder)):
+    fed = (kind for kind in view.types if kind.startswith("Placeholder"))
+    for placeholder in view.of_types(fed):
+        if not _made_by_keras(placeholder):
             continue
         copy = view.downstream([placeholder])
         names = {op.name for op in copy}

@@ -76,6 +76,8 @@ def plan_values(
         splits: The Split before each layer of a group, by the layer's name.
         unrounded: Names of values that stay float.
     """
+    if not rules.rounds:
+        return RoundingPlan()
     results = [
         ResultOfLayer(layer.name, layer.op_type, _result(view, layer, layer.name in splits))
         for layer in layers
@@ -97,6 +99,8 @@ def configurable_values(view: GraphView, plan: Plan, rules: TargetRules) -> tupl
         plan: Its plan, all of whose layers may be quantised.
         rules: The target's rules.
     """
+    if not rules.rounds:
+        return ()
     edges = {}
     for layer in plan.layers:
         op = view.graph.get_operation_by_name(layer.name)

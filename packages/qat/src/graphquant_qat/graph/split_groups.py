@@ -27,10 +27,8 @@ def splits_of_groups(
         layers: The layers to quantise with the configurations of their activations, by name.
     """
     found: dict[str, tf.Operation] = {}
-    for op in view.operations:
-        if op.type == "Split":
-            members = _members(view, op, layers)
-            found |= dict.fromkeys(members, op)
+    for op in view.of_types(["Split"]):
+        found |= dict.fromkeys(_members(view, op, layers), op)
     return found
 
 
