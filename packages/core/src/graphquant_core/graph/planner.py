@@ -12,6 +12,7 @@ from graphquant_core.graph.functions import skips_in_functions
 from graphquant_core.graph.guards import gradient_ops
 from graphquant_core.graph.view import GraphView
 from graphquant_core.graph.weight_source import find_weight_source
+from graphquant_core.graph.while_loops import IN_LOOP, ops_in_loops
 from graphquant_core.handler import LayerHandler
 from graphquant_core.layer import Aside, Layer, Skip
 from graphquant_core.plan import Plan
@@ -36,6 +37,7 @@ def plan_graph(
     handlers = (registry or load_registry()).handlers
     view = view or GraphView(graph)
     backward = gradient_ops(view)
+    looped = ops_in_loops(view)
     rows: list[Layer | Skip] = []
     for op in view.operations:
         handler = handlers.get(op.type)
@@ -43,6 +45,8 @@ def plan_graph(
             continue
         if op in backward:
             rows.append(Aside(op.name, op.type, "it belongs to the gradients"))
+        elif op.name in looped:
+            rows.append(Skip(op.name, op.type, f"it is inside a while loop, {IN_LOOP}"))
         else:
             rows.append(_decide(view, handler, op))
     rows.extend(skips_in_functions(view, handlers.__contains__))
