@@ -11,6 +11,8 @@ from graphquant_export.rewriting.einsum import EINSUM
 from graphquant_export.rewriting.erfc import ERFC
 from graphquant_export.rewriting.fake_quant import FAKE_QUANT
 from graphquant_export.rewriting.no_nan import DIV_NO_NAN, MUL_NO_NAN, XDIVY
+from graphquant_export.rewriting.product_of_matrices import PRODUCT_OF_MATRICES
+from graphquant_export.rewriting.static_size import PART_OF_SHAPE, SHAPE
 
 v1 = tf.compat.v1
 RULES = (EINSUM, ERFC, FAKE_QUANT, DIV_NO_NAN, MUL_NO_NAN, XDIVY)
@@ -157,3 +159,48 @@ def test_another_einsum_stays(equation, shapes):
         tf.identity(tf.raw_ops.Einsum(inputs=xs, equation=equation), name="out")
     rewritten = rewrite(graph.as_graph_def(), ["out"], RULES)
     assert [node for node in rewritten.node if node.op == "Einsum"]
+
+
+@pytest.mark.parametrize("adjoint", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_product_of_matrices_is_one_of_a_batch(adjoint):
+    """Transposed or not; of a batch it stays as it is."""
+    left, right = RANDOM.normal(size=(3, 4)), RANDOM.normal(size=(4, 2))
+    x, y = (value.astype(np.float32) for value in (left, right))
+    with tf.Graph().as_default() as graph:
+        x0 = v1.placeholder(tf.float32, x.T.shape if adjoint[0] else [None, 4], name="x")
+        y0 = tf.constant(y.T if adjoint[1] else y)
+        flags = {"adj_x": adjoint[0], "adj_y": adjoint[1]}
+        tf.raw_ops.BatchMatMulV2(x=x0, y=y0, name="out", **flags)
+        tf.raw_ops.BatchMatMulV2(x=x0[tf.newaxis], y=y0, name="batch", **flags)
+    rewritten = rewrite(graph.as_graph_def(), ["out", "batch"], (PRODUCT_OF_MATRICES,))
+    assert {n.name: n.op for n in rewritten.node}["batch"] == "BatchMatMulV2"
+    with tf.Graph().as_default() as found, v1.Session() as session:
+        tf.import_graph_def(rewritten, name="")
+        products = [op for op in found.get_operations() if op.type == "BatchMatMulV2"]
+        assert {op.inputs[0].shape.rank for op in products} == {3}
+        out, batch = session.run(["out:0", "batch:0"], {"x:0": x.T if adjoint[0] else x})
+    np.testing.assert_allclose(out, left @ right, atol=1e-5)
+    np.testing.assert_allclose(batch, (left @ right)[np.newaxis], atol=1e-5)
+
+
+def test_sizes_that_are_static_are_constants():
+    """One of a shape, several, counted from its end; an open one stays."""
+    parts = (lambda s: s[1], lambda s: s[1:3], lambda s: s[-1:], lambda s: s[::-2], lambda s: s[0])
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 5, 6, 7], name="x")
+        for index, part in enumerate(parts):
+            tf.identity(part(tf.shape(x)), name=f"part{index}")
+        tf.identity(tf.shape(x[0]), name="whole")
+    outputs = [*(f"part{index}" for index in range(len(parts))), "whole"]
+    rewritten = rewrite(graph.as_graph_def(), outputs, (SHAPE, PART_OF_SHAPE))
+    given = {node.name: node.input[0] for node in rewritten.node if node.name in outputs}
+    types = {node.name: node.op for node in rewritten.node}
+    assert [types[given[name]] for name in outputs] == [
+        "Const", "Const", "Const", "Const", "StridedSlice", "Const",
+    ]  # fmt: skip
+    x = np.zeros((2, 5, 6, 7), np.float32)
+    with tf.Graph().as_default(), v1.Session() as session:
+        tf.import_graph_def(rewritten, name="")
+        found = session.run([f"{name}:0" for name in outputs], {"x:0": x})
+    for value, expected in zip(found, (5, [5, 6], [7], [7, 5], 2, [5, 6, 7]), strict=True):
+        np.testing.assert_array_equal(value, expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import numpy as np
@@ -72,4 +72,13 @@ class Runtime(Protocol):
 
     def executions(self) -> tuple[LayerExecution, ...]:
         """How each layer of the plan is computed, read from the artifact's file."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """What a `Runtime` is besides when it holds something open, such as a session."""
+
+    def close(self) -> None:
+        """Gives it back; `verify` calls it when it is through."""
         ...

@@ -9,13 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from graphquant_core.graph.distillation import describe_outputs
+from graphquant_core.graph.distillation import check_answers, describe_outputs
 from graphquant_core.graph.frozen import cpu_session
 from graphquant_tune.folded import FoldedModel
-<<<<<<< HEAD
-=======
-from graphquant_tune.outputs import check_answers, describe_outputs
->>>>>>> tune
 from graphquant_tune.quality import COMPARED_SAMPLES, Measures, Quality, mean_distance
 from graphquant_tune.samples import Samples
 

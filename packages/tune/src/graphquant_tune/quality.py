@@ -11,12 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
-<<<<<<< HEAD
-from graphquant_core.graph.distillation import LOGITS, SCORES, Output, describe_outputs, distance
-from graphquant_core.graph.frozen import cpu_session
-=======
-from graphquant_core.graph.frozen import cpu_session, import_frozen
-from graphquant_tune.outputs import (
+from graphquant_core.graph.distillation import (
     LOGITS,
     SCORES,
     Output,
@@ -24,7 +19,7 @@ from graphquant_tune.outputs import (
     describe_outputs,
     distance,
 )
->>>>>>> tune
+from graphquant_core.graph.frozen import cpu_session, import_frozen
 from graphquant_tune.samples import Samples
 
 COMPARED_SAMPLES = 1024

@@ -19,12 +19,6 @@ def control_flow_context(op: tf.Operation) -> Any | None:
     return op._get_control_flow_context()
 
 
-def in_while_loop(op: tf.Operation) -> bool:
-    """Whether `op` stands in a v1 while loop, maybe in a cond of it."""
-    context = control_flow_context(op)
-    return context is not None and context.GetWhileContext() is not None
-
-
 def outside_control_flow(tensor: tf.Tensor) -> tf.Tensor | None:
     """What `tensor` is outside of all control flow: itself, or where it was carried in from.
 

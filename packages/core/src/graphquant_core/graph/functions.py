@@ -8,7 +8,13 @@ import tensorflow as tf
 
 from graphquant_core.graph.rewire import CALL, TEACHER, role_of
 from graphquant_core.graph.view import GraphView
+from graphquant_core.graph.while_loops import IN_LOOP, WHILE_TYPES
 from graphquant_core.layer import Skip
+
+_IN_FUNCTION = (
+    "where a rewrite has no effect: build the graph after "
+    "tf.compat.v1.disable_control_flow_v2(), or inline the function"
+)
 
 
 def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> Iterator[Skip]:
@@ -43,12 +49,12 @@ def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> 
             for node in library[name]:
                 waiting.extend(functions_called_by(node))
                 if is_candidate(node.op):
+                    reason = IN_LOOP if op.type in WHILE_TYPES else _IN_FUNCTION
                     yield Skip(
                         f"{name}/{node.name}",
                         node.op,
                         f'it is inside the function "{name}" that "{op.name}" ({op.type}) calls, '
-                        "where a rewrite has no effect: build the graph after "
-                        "tf.compat.v1.disable_control_flow_v2(), or inline the function",
+                        f"{reason}",
                     )
 
 

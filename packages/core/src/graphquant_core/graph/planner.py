@@ -13,6 +13,7 @@ from graphquant_core.graph.guards import gradient_ops
 from graphquant_core.graph.rewire import TEACHER, role_of
 from graphquant_core.graph.view import GraphView
 from graphquant_core.graph.weight_source import find_weight_source
+from graphquant_core.graph.while_loops import IN_LOOP, ops_in_loops
 from graphquant_core.handler import LayerHandler
 from graphquant_core.layer import Aside, Layer, Skip
 from graphquant_core.plan import Plan
@@ -37,12 +38,15 @@ def plan_graph(
     handlers = (registry or load_registry()).handlers
     view = view or GraphView(graph)
     backward = gradient_ops(view)
+    looped = ops_in_loops(view)
     rows: list[Layer | Skip] = []
     for op in view.of_types(handlers):
         if op in backward:
             rows.append(Aside(op.name, op.type, "it belongs to the gradients"))
         elif role_of(op) == TEACHER:
             rows.append(Aside(op.name, op.type, "it belongs to the float model that teaches"))
+        elif op.name in looped:
+            rows.append(Skip(op.name, op.type, f"it is inside a while loop, {IN_LOOP}"))
         else:
             rows.append(_decide(view, handlers[op.type], op))
     rows.extend(skips_in_functions(view, handlers.__contains__))

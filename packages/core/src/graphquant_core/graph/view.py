@@ -74,7 +74,7 @@ class GraphView:
                 self._consumers[op.inputs[port].op].append((op, port))
         if "_data_ops" in self.__dict__:
             for op in added:
-                if self._brings_data(op) or any(x.op in self._data_ops for x in op.inputs):
+                if self.brings_data(op) or any(x.op in self._data_ops for x in op.inputs):
                     self._data_ops.add(op)
         if "_by_type" in self.__dict__:
             for place, op in enumerate(added, known):
@@ -102,13 +102,14 @@ class GraphView:
 
     @cached_property
     def _data_ops(self) -> set[tf.Operation]:
-        return self.downstream(op for op in self.operations if self._brings_data(op))
+        return self.downstream(op for op in self.operations if self.brings_data(op))
 
     @cached_property
     def _fresh(self) -> dict[str, bool]:
         return {}
 
-    def _brings_data(self, op: tf.Operation) -> bool:
+    def brings_data(self, op: tf.Operation) -> bool:
+        """Whether `op` itself is fed, iterated or drawn at random."""
         if not op.inputs:
             return op.type not in STORED_TYPES
         # An OpDef is parsed each time that it is asked for, and is the same for all ops of a type.

@@ -20,7 +20,6 @@ from graphquant_core.graph.frozen import (
     evaluate_constants,
     import_frozen,
 )
-from graphquant_core.graph.frozen.while_loops import ops_in_loops
 from graphquant_core.grid import INT8
 from graphquant_core.layer import Layer
 from graphquant_core.listing import brief_repr
@@ -140,11 +139,7 @@ def _places(
     view = GraphView(graph)
     check_not_exported(view)
     plan = plan_graph(graph, view=view)
-    looped = ops_in_loops(view)
-    wanted = [layer for layer in _wanted(plan, skip_layers) if layer.name not in looped]
-    for layer in plan.layers:
-        if layer.name in looped:
-            logger.info('layer "%s" stays float: it is inside a while loop', layer.name)
+    wanted = _wanted(plan, skip_layers)
     for skip in plan.skips:
         logger.info('layer "%s" (%s) stays float: %s', skip.name, skip.op_type, skip.reason)
     if not wanted:

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import EmptyRecordError, RecordError, UnsupportedLayerError
 from graphquant_core.graph import GraphView
-from graphquant_core.graph.frozen.while_loops import ops_in_loops
 from graphquant_core.graph.rewire import ACTIVATION_OUTPUT, WEIGHT_OUTPUT, role_of
+from graphquant_core.graph.while_loops import ops_in_loops
 from graphquant_core.listing import listed_names
 from graphquant_core.plan import Plan
 from graphquant_core.record import Record, validate_record

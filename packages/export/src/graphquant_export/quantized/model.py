@@ -24,7 +24,6 @@ from graphquant_core.graph.frozen import (
     without_value_quantizers,
 )
 from graphquant_core.graph.frozen.marks import check_marks
-from graphquant_core.graph.frozen.while_loops import ops_in_loops
 from graphquant_core.layer import Skip
 from graphquant_core.plan import Plan
 from graphquant_core.record import LayerFactors, Record
@@ -38,8 +37,6 @@ from graphquant_export.quantized.match_record import checked_record, match_recor
 logger = logging.getLogger(__name__)
 
 Key = tuple[bytes, tuple[str, ...]]
-
-IN_LOOP = "it is inside a while loop, where it cannot be deployed"
 
 
 @attrs.frozen(eq=False)
@@ -145,18 +142,16 @@ def _build(
     strip_later_attributes(pruned, graph)
     editor = _without_fake_quantizers(pruned, outputs, [layer.place for layer in layers])
     groups = find_groups(editor, outputs, layers)
-    return QuantizedModel(pruned, outputs, layers, tuple(groups), _floats(view, plan, record))
+    return QuantizedModel(pruned, outputs, layers, tuple(groups), _floats(plan, record))
 
 
-def _floats(view: GraphView, plan: Plan, record: Record) -> tuple[Skip, ...]:
-    looped = ops_in_loops(view)
+def _floats(plan: Plan, record: Record) -> tuple[Skip, ...]:
     floats = []
     for row in without_asides(plan.rows):
         if isinstance(row, Skip):
             floats.append(row)
         elif row.name not in record:
-            reason = IN_LOOP if row.name in looped else "the record has no entry for it"
-            floats.append(Skip(row.name, row.op_type, reason))
+            floats.append(Skip(row.name, row.op_type, "the record has no entry for it"))
     return tuple(floats)
 
 

@@ -155,12 +155,12 @@ def _activations(
         low, high = ((code - layer.offset_d) * layer.scale_d for code in (-128, 127))
         counting[layer.quantizer] = Counting(low, high, layer.scale_d)
         taken[layer.quantizer] = quantized.place.quantized.name
-    runner = GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs))
-    for act in (Counting.see, Counting.count):
-        for batch in batches:
-            values = runner.run(taken.values(), batch.feeds)
-            for quantizer, counted in counting.items():
-                act(counted, values[taken[quantizer]])
+    with GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs)) as runner:
+        for act in (Counting.see, Counting.count):
+            for batch in batches:
+                values = runner.run(taken.values(), batch.feeds)
+                for quantizer, counted in counting.items():
+                    act(counted, values[taken[quantizer]])
     return {quantizer: counted.result() for quantizer, counted in counting.items()}
 
 
@@ -168,16 +168,16 @@ def _noise(
     simulated: SimulatedGraph, exact: FloatGraph, batches: Sequence[Batch]
 ) -> dict[str, float | None]:
     """SQNR of each layer's result in the simulation beside the float model's."""
-    runners = GraphRunner(exact.graph_def), GraphRunner(simulated.graph_def)
     compared = {layer.name: Comparing(layer.name, None) for layer in simulated.layers}
-    for batch in batches:
-        wanted = runners[0].run(exact.results.values(), batch.feeds)
-        found = runners[1].run([layer.result for layer in simulated.layers], batch.feeds)
-        for layer in simulated.layers:
-            value = found[layer.result]
-            # A Squeeze between the layer and its batch norm: the same values, one axis less.
-            same = wanted[exact.results[layer.name]].reshape(value.shape)
-            compared[layer.name].add(value, same)
+    with GraphRunner(exact.graph_def) as floats, GraphRunner(simulated.graph_def) as rounded:
+        for batch in batches:
+            wanted = floats.run(exact.results.values(), batch.feeds)
+            found = rounded.run([layer.result for layer in simulated.layers], batch.feeds)
+            for layer in simulated.layers:
+                value = found[layer.result]
+                # A Squeeze between the layer and its batch norm: the same values, one axis less.
+                same = wanted[exact.results[layer.name]].reshape(value.shape)
+                compared[layer.name].add(value, same)
     return {name: comparing.result().sqnr for name, comparing in compared.items()}
 
 

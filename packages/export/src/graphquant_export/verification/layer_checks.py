@@ -30,6 +30,11 @@ class LayersComparing:
         self._cut_off: dict[str, CutOff] = {}
         self._own_inputs: OwnInputs | None = None
 
+    def close(self) -> None:
+        """Closes what layers were run in."""
+        if self._own_inputs is not None:
+            self._own_inputs.close()
+
     def add(self, found: Mapping[str, LayerOutput], batch: Batch) -> None:
         """Adds what the runtime computed for each layer.
 

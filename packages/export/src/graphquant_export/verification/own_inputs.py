@@ -31,6 +31,10 @@ class OwnInputs:
         self._given = {node: _cut(editor, exact.graph, node) for node in nodes}
         self._runner = GraphRunner(editor.graph_def(list(nodes)))
 
+    def close(self) -> None:
+        """Closes what the graph was run in."""
+        self._runner.close()
+
     def run(self, feeds: Mapping[str, Array], returned: Mapping[str, Array]) -> dict[str, Array]:
         """Value of each node.
 

@@ -28,7 +28,7 @@ INTEGER_REFERENCE = "integer reference"
 
 
 class GraphRunner:
-    """Runs `graph_def` batch by batch in one session on the CPU.
+    """Runs `graph_def` batch by batch in one session on the CPU, from the first run to `close`.
 
     Attributes:
         graph: The graph.
@@ -36,7 +36,19 @@ class GraphRunner:
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
         self.graph = import_frozen(graph_def)
-        self._session = cpu_session(self.graph)
+        self._session: tf.compat.v1.Session | None = None
+
+    def __enter__(self) -> GraphRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def has(self, name: str) -> bool:
         """Whether the graph has an op called `name`."""
@@ -56,6 +68,8 @@ class GraphRunner:
         Raises:
             ModelFileError: TensorFlow can't compute one of them.
         """
+        if self._session is None:
+            self._session = cpu_session(self.graph)
         wanted = list(dict.fromkeys(names))
         fed = {key: value for key, value in feeds.items() if self.has(key.removesuffix(":0"))}
         try:
@@ -98,6 +112,12 @@ class Truths:
     def exact_name(self) -> str:
         """What `exact` is called."""
         return SIMULATION if self.reference is None else INTEGER_REFERENCE
+
+    def close(self) -> None:
+        """Closes what the graphs were run in."""
+        for runner in (self.simulation, self.reference, self.float_model):
+            if runner is not None:
+                runner.close()
 
     def op_types(self) -> dict[str, str]:
         """Type of each op of the plan of the frozen graph, in its order."""

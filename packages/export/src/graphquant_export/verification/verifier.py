@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import GraphQuantError, ModelFileError
 from graphquant_core.exporter import Artifact
 from graphquant_core.registry import Registry
-from graphquant_core.runtime import Runtime
+from graphquant_core.runtime import Closing, Runtime
 from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.verification.artifacts import artifact_files, runnable_exporter, target_rules
 from graphquant_export.verification.class_scores import class_outputs
@@ -79,29 +79,35 @@ def verify(
     files = artifact_files(artifact)
     source = artifact.source
     by_output = checked_labels(labels, source.outputs)
-    with _naming(artifact):
-        runtime = exporter.runtime(artifact)
-        executions = runtime.executions()
-        steps = {name: runtime.output_step(name) for name in source.outputs}
-    truths = find_truths(source, target_rules(artifact, exporter), float_model)
-    scores = class_outputs(truths.simulation.graph, source.outputs, by_output, classes)
-    batches = make_batches(truths.simulation.graph, feeds, batch_size)
-    outputs = {
-        name: OutputComparing(name, steps[name], by_output.get(name), name in scores)
-        for name in steps
-    }
-    compared = LayersComparing(truths, executions) if layers else None
-    done, total = 0, batches.total
-    for batch in batches:
-        _compare_outputs(artifact, runtime, truths, outputs, batch)
+    with ExitStack() as opened:
+        with _naming(artifact):
+            runtime = exporter.runtime(artifact)
+            if isinstance(runtime, Closing):
+                opened.callback(runtime.close)
+            executions = runtime.executions()
+            steps = {name: runtime.output_step(name) for name in source.outputs}
+        truths = find_truths(source, target_rules(artifact, exporter), float_model)
+        opened.callback(truths.close)
+        scores = class_outputs(truths.simulation.graph, source.outputs, by_output, classes)
+        batches = make_batches(truths.simulation.graph, feeds, batch_size)
+        outputs = {
+            name: OutputComparing(name, steps[name], by_output.get(name), name in scores)
+            for name in steps
+        }
+        compared = LayersComparing(truths, executions) if layers else None
         if compared is not None:
-            with _naming(artifact):
-                found = runtime.layer_outputs(batch.by_op())
-            compared.add(found, batch)
-        done += batch.size
-        logger.info("%s: %d of %d samples are verified", artifact.target, done, total)
-        if progress is not None:
-            progress(done, total)
+            opened.callback(compared.close)
+        done, total = 0, batches.total
+        for batch in batches:
+            _compare_outputs(artifact, runtime, truths, outputs, batch)
+            if compared is not None:
+                with _naming(artifact):
+                    found = runtime.layer_outputs(batch.by_op())
+                compared.add(found, batch)
+            done += batch.size
+            logger.info("%s: %d of %d samples are verified", artifact.target, done, total)
+            if progress is not None:
+                progress(done, total)
     return Verification(
         target=artifact.target,
         files=files,

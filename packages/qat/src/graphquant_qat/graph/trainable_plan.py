@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView, plan_graph
-from graphquant_core.graph.control_flow import in_while_loop, outside_control_flow
+from graphquant_core.graph.control_flow import outside_control_flow
 from graphquant_core.layer import Aside, Layer, Skip
 from graphquant_core.plan import Plan
 from graphquant_qat.graph.keras_copies import uncalled_copies
@@ -30,9 +30,6 @@ def _decide(view: GraphView, row: Layer | Skip, copies: Mapping[str, str]) -> La
         )
         return Aside(row.name, row.op_type, reason)
     op: tf.Operation = view.graph.get_operation_by_name(row.name)
-    if in_while_loop(op):
-        reason = "it is in a while loop, of which the deployed graph has no form: unroll the loop"
-        return Skip(row.name, row.op_type, reason)
     if row.weight_port is not None and outside_control_flow(op.inputs[row.weight_port]) is None:
         reason = "its weight is computed inside a cond: compute it before the cond"
         return Skip(row.name, row.op_type, reason)

@@ -8,6 +8,7 @@ from graphquant_core.graph.distillation.outputs import (
     SCORES,
     VALUES,
     Output,
+    check_answers,
     describe_outputs,
     distance,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "SCORES",
     "VALUES",
     "Output",
+    "check_answers",
     "describe_outputs",
     "distance",
     "distillation_loss",

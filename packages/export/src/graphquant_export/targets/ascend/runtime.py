@@ -47,6 +47,10 @@ class AscendRuntime:
                 raise ModelFileError(f'{self._where} has no node "{output}", which is an output')
         self._session = cpu_session(self._graph)
 
+    def close(self) -> None:
+        """Closes the session in which the file is run."""
+        self._session.close()
+
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Value of each of `outputs`, as TensorFlow computes the file."""
         fed = {f"{name}:0": value for name, value in feeds.items() if self._op(name) is not None}

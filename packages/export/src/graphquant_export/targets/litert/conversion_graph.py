@@ -1,4 +1,4 @@
-"""The graph that the converter gets: channels last, with marks and with opaque names.
+"""The graph that the converter gets: no loops, channels last, with marks and with opaque names.
 
 The converter merges names ("conv/Relu;conv/BiasAdd") and numbers what is equal ("conv1"), so that a
 name can't be told from a name with a number. Names of the form ``n17_`` can.
@@ -17,6 +17,7 @@ from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.graph.frozen.channels_last import CHANNELS_LAST_PORTS, make_channels_last
 from graphquant_core.graph.frozen.node_def import node_def
+from graphquant_export.loops import without_loops
 from graphquant_export.targets.litert.marks import Marks
 from graphquant_export.targets.litert.twins import keep_twins_apart
 
@@ -69,7 +70,11 @@ def conversion_graph(
         layers: Nodes that compute layers, each of which needs an operator of its own.
         results: Nodes behind which nothing but Relu and Relu6 may be merged with what is before.
         quantizers: Names of the fake quantisers of layers.
+
+    Raises:
+        UnsupportedLayerError: A loop has no static number of steps.
     """
+    graph_def = without_loops(graph_def, outputs, "LiteRT")
     editor = GraphDefEditor(graph_def)
     _to_channels_last(editor, graph_def)
     model = editor.graph_def(outputs)

@@ -103,7 +103,7 @@ def read_float_graph(content: bytes, prepared: ConversionGraph) -> FloatGraph:
     model = read_model(content)
     if len(model.subgraphs) > 1:
         raise ModelFileError(
-            "the model has control flow (If, While), which an export to LiteRT can't quantise: "
+            "the model has control flow (If), which an export to LiteRT can't quantise: "
             "freeze the branch that is deployed"
         )
     reader = _Reader(model, prepared)

@@ -18,6 +18,7 @@ from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.export_int8 import export_mnn_int8
 from graphquant_export.targets.mnn.int8.open_int8 import open_mnn_int8
 from graphquant_export.targets.mnn.layer_results import RuntimeLayer
+from graphquant_export.targets.mnn.loop_layers import layers_in_loops
 from graphquant_export.targets.mnn.mnn_runtime import MnnRuntime
 
 
@@ -65,4 +66,5 @@ def runtime(artifact: MnnArtifact | MnnInt8Artifact) -> MnnRuntime:
     else:
         names = dict.fromkeys(layer.name for layer in artifact.layers)
         layers = [RuntimeLayer(name, name, name, channels_first=name in first) for name in names]
-    return MnnRuntime(artifact.model_path, artifact.frozen_path, layers)
+    others = layers_in_loops(artifact.source.model, artifact.source.outputs)
+    return MnnRuntime(artifact.model_path, artifact.frozen_path, layers, others)

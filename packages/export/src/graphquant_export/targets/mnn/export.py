@@ -17,6 +17,7 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes, write_together
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, check_outputs, import_frozen
+from graphquant_core.plan import Plan
 from graphquant_core.weight_record import WeightRecord
 from graphquant_export.quantized.float_weights import warn_of_float_weights
 from graphquant_export.quantized.weight_layers import checked_weights
@@ -25,6 +26,7 @@ from graphquant_export.targets.mnn.compress_params import identity_of, save_comp
 from graphquant_export.targets.mnn.converter import convert
 from graphquant_export.targets.mnn.known_ops import with_known_ops
 from graphquant_export.targets.mnn.layers import check_convertible, plan_for_mnn
+from graphquant_export.targets.mnn.loop_layers import layers_in_loops
 from graphquant_export.targets.mnn.model_file import read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept
 from graphquant_export.targets.mnn.verify import LayerComparison, compare_weights
@@ -111,7 +113,8 @@ def export_mnn(
         write_together(
             [(final, path.read_bytes()) for final, path in zip(finals, written, strict=True)]
         )
-    warn_of_float_weights(logger, plan_for_mnn(graph), record, "MNN")
+    plan = Plan((*plan_for_mnn(graph).rows, *layers_in_loops(model, names)))
+    warn_of_float_weights(logger, plan, record, "MNN")
     logger.info("The model is saved in %s", finals[0])
     mnn, pb, json = finals
     source = ExportSource(model, tuple(names), record)

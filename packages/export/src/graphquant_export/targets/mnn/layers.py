@@ -15,7 +15,7 @@ from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry
 from graphquant_export.quantized.weight_layers import weight_plan
 
-_CONTROL_FLOW = frozenset({"If", "StatelessIf", "StatelessWhile", "While"})
+_BRANCHES = frozenset({"If", "StatelessIf"})
 QUANTIZED_TYPES = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul")
 
 
@@ -33,15 +33,14 @@ def check_convertible(graph: tf.Graph) -> None:
     """Refuses a graph that MNN's converter would make a wrong model of, without a word.
 
     Raises:
-        UnsupportedLayerError: Names the layer, and what would be right; or the control flow, which
-            the converter doesn't take.
+        UnsupportedLayerError: Names the layer, and what would be right; or the branch, which the
+            converter doesn't take.
     """
     for op in graph.get_operations():
-        if op.type in _CONTROL_FLOW:
+        if op.type in _BRANCHES:
             raise UnsupportedLayerError(
                 f'"{op.name}" ({op.type}) is control flow, which MNN\'s converter does not take: '
-                "build a recurrent layer of Keras with unroll=True, let the model begin behind it "
-                "(inputs=), or freeze the branch that is deployed"
+                "freeze the branch that is deployed, or let the model begin behind it (inputs=)"
             )
         if op.type in QUANTIZED_TYPES and (wrong := converted_wrongly(op)):
             raise UnsupportedLayerError(f'layer "{op.name}" ({op.type}) has {wrong}')

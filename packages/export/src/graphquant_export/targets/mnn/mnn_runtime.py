@@ -13,7 +13,7 @@ from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import import_frozen, load_graph_def, tensor_name
 from graphquant_core.graph.frozen.channels_last import TO_NCHW
-from graphquant_core.layer import Layer
+from graphquant_core.layer import Layer, Skip
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_core.suggestions import closest
 from graphquant_export.inputs.feeds import checked_feeds, default_feeds
@@ -36,16 +36,24 @@ class MnnRuntime:
         model_path: The model.
         frozen_path: The frozen graph that it was converted from.
         layers: The quantised layers, in the order of the graph.
+        others: Layers of the model that the frozen graph has in another form: those in loops.
 
     Raises:
         MissingDependencyError: The wheel ``MNN`` is not installed.
         ModelFileError: A file is missing or broken.
     """
 
-    def __init__(self, model_path: Path, frozen_path: Path, layers: Iterable[RuntimeLayer]) -> None:
+    def __init__(
+        self,
+        model_path: Path,
+        frozen_path: Path,
+        layers: Iterable[RuntimeLayer],
+        others: Iterable[Skip] = (),
+    ) -> None:
         mnn_version()
         self._path = model_path
         self._layers = tuple(layers)
+        self._others = tuple(others)
         self._channels_first = {layer.name for layer in self._layers if layer.channels_first}
         self._model = read_mnn_model(model_path)
         self._graph = import_frozen(load_graph_def(frozen_path, "frozen_path"))
@@ -109,12 +117,12 @@ class MnnRuntime:
                 "float",
                 "it is not in the record" if isinstance(row, Layer) else row.reason,
             )
-            for row in self._plan.rows
+            for row in (*self._plan.rows, *self._others)
         ]
         rows += [self._execution(layer) for layer in quantized.values()]
         order = {op.name: index for index, op in enumerate(self._view.operations)}
         nodes = {layer.name: layer.node for layer in self._layers}
-        # A skip inside of a function body is no op of the graph, and comes last.
+        # A skip inside of a function body or a loop is no op of the graph, and comes last.
         last = len(order)
         return tuple(sorted(rows, key=lambda row: order.get(nodes.get(row.layer, row.layer), last)))
 

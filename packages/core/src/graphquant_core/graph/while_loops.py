@@ -1,14 +1,22 @@
-"""What stands in the while loops of TensorFlow 1 of an imported graph."""
+"""What stands in the while loops of a graph."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from graphquant_core.graph import GraphView
+from graphquant_core.graph.view import GraphView
+
+WHILE_TYPES = frozenset({"While", "StatelessWhile"})
+"""Loops whose body is a function. One of TensorFlow 1 is made of ops from Enter to Exit."""
+
+IN_LOOP = (
+    "whose steps share its weight, and each would need ranges of its own: unroll the loop, so that "
+    "each step is a layer"
+)
 
 
 def ops_in_loops(view: GraphView) -> set[str]:
-    """Names of the ops between an Enter and the Exit of its loop, the Enter included."""
+    """Names of the ops from an Enter to the Exit of its loop."""
     waiting: list[tf.Operation] = [op for op in view.operations if op.type in ("Enter", "RefEnter")]
     inside = set(waiting)
     while waiting:

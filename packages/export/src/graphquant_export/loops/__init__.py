@@ -1,0 +1,7 @@
+"""Loops of a static number of steps, written out: for runtimes that take no loop."""
+
+from __future__ import annotations
+
+from graphquant_export.loops.without_loops import without_loops
+
+__all__ = ["without_loops"]
