@@ -24,6 +24,7 @@ NAMES = (
     "mnn_digits",
     "mnn_photos",
     "mnn_before_tuning",
+    "with_labels",
     "weights_without_labels",
     "tuning",
     "tuning_within",

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from graphquant_wq import WeightQuantizer, reestimate_batch_norm
+import graphquant_qat as amct
+from graphquant_wq import WeightQuantizer, distillation_loss, reestimate_batch_norm
 
 BATCH = 64
 OUTPUT = "probabilities"
@@ -48,8 +49,11 @@ class Network:
     Args:
         task: The task.
         training: Whether batch norm takes the statistics of the batch.
-        bits: Bits of the weights; ``None`` leaves them float.
+        bits: Bits of the weights; ``None`` leaves them float, ``"int8"`` is quantisation-aware
+            training of activations and weights.
         dampened: Whether `dampening_loss` is added, by a share that grows to 0.1.
+        step_ratio: Steps of a weight's grid that count as 1 for Adam; ``None`` for no step units.
+        teacher: Frozen float network whose answers are half of the loss.
         options: Further arguments of `WeightQuantizer`.
     """
 
@@ -57,8 +61,10 @@ class Network:
         self,
         task: Task,
         training: bool,
-        bits: int | None = None,
+        bits: int | str | None = None,
         dampened: bool = False,
+        step_ratio: float | None = None,
+        teacher: tf.GraphDef | None = None,
         **options: Any,
     ):
         self.task = task
@@ -74,8 +80,15 @@ class Network:
             self.weights = [v for v in tf.trainable_variables() if v.shape.rank > 1]
             self.variables = tf.train.Saver()
             self.quantizer = None
-            if bits is not None:
+            in_step_units = functools.partial(amct.in_step_units, graph=self.graph)
+            if bits == "int8":
+                with tempfile.TemporaryDirectory() as folder:
+                    config, record = f"{folder}/config.json", f"{folder}/record.txt"
+                    amct.create_quant_retrain_config(config, self.graph)
+                    amct.create_quant_retrain_model(self.graph, config, record)
+            elif bits is not None:
                 self.quantizer = WeightQuantizer(self.graph, bits, **options)
+                in_step_units = self.quantizer.in_step_units
             self.saver = tf.train.Saver(max_to_keep=None)
             if training:
                 self.rate = tf.placeholder(tf.float32, [])
@@ -85,8 +98,13 @@ class Network:
                     loss += (
                         0.05 * (1 - tf.cos(math.pi * self.done)) * self.quantizer.dampening_loss()
                     )
+                if teacher is not None:
+                    loss = 0.5 * loss + 0.5 * distillation_loss(teacher, [OUTPUT])
+                optimizer = tf.train.AdamOptimizer(self.rate)
+                if step_ratio is not None:
+                    optimizer = in_step_units(optimizer, ratio=step_ratio)
                 with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-                    self.step = tf.train.AdamOptimizer(self.rate).minimize(loss)
+                    self.step = optimizer.minimize(loss)
             self.initializer = tf.global_variables_initializer()
         one_thread = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         self.session = tf.Session(graph=self.graph, config=one_thread)
