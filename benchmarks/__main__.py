@@ -26,6 +26,7 @@ NAMES = (
     "mnn_before_tuning",
     "weights_without_labels",
     "tuning",
+    "peers",
     "mnn_init_time",
     "mnn_step_time",
     "exactness",

@@ -13,6 +13,7 @@ from graphquant_tune.distill_int8 import distil_int8
 from graphquant_tune.goals import Goal
 from graphquant_tune.int8_ranges import (
     deployed_quality,
+    equalized_task,
     estimated_record,
     int8_sensitivities,
     record_within,
@@ -30,6 +31,7 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
         ConfigError: `goal` can't be reached.
         NoLayersError: The model has no layer that is quantised.
     """
+    task = equalized_task(task)
     record = estimated_record(task, task.skip_layers)
     found: tuple[LayerSensitivity, ...] = ()
     if goal.within is not None:

@@ -57,9 +57,23 @@ def quantize(
         str,
         typer.Option(
             metavar="NAME",
-            help="How ranges of activations are estimated: ifmr, min_max, mse or percentile.",
+            help="How ranges of activations are estimated: mse, ifmr, min_max or percentile.",
         ),
-    ] = "ifmr",
+    ] = "mse",
+    equalize: Annotated[
+        bool,
+        typer.Option(
+            "--equalize/--no-equalize",
+            help="Whether channels between layers are brought to one size where that helps.",
+        ),
+    ] = True,
+    correct_bias: Annotated[
+        bool,
+        typer.Option(
+            "--correct-bias/--no-correct-bias",
+            help="Whether biases make up for what rounding does to the mean of a channel.",
+        ),
+    ] = True,
     weight_only: Annotated[
         bool,
         typer.Option(
@@ -140,7 +154,13 @@ def quantize(
         _quantize_weights(loaded, target, save_path, calibration, weights, keywords, as_json)
     else:
         assert calibration is not None
-        options = {"activation": activation, "skip_layers": skipped, "batch_size": batch_size}
+        options = {
+            "activation": activation,
+            "equalize": equalize,
+            "correct_bias": correct_bias,
+            "skip_layers": skipped,
+            "batch_size": batch_size,
+        }
         _quantize_all(loaded, target, save_path, calibration, options, keywords, as_json)
 
 
