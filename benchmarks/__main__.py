@@ -28,6 +28,7 @@ NAMES = (
     "weights_without_labels",
     "tuning",
     "tuning_within",
+    "peers",
     "mnn_init_time",
     "mnn_step_time",
     "exactness",

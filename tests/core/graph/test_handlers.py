@@ -120,6 +120,22 @@ def test_a_wrong_channel_axis_is_found_by_check_handler() -> None:
         check_handler(WrongAxis(), graph)
 
 
+def test_a_wrong_input_axis_is_found_by_check_handler() -> None:
+    """check_handler fails on a handler that names the output channels as input channels."""
+
+    class WrongAxis(handlers.Conv2DHandler):
+        def describe(self, op: tf.Operation) -> Layer | Skip:
+            layer = super().describe(op)
+            assert isinstance(layer, Layer)
+            return Layer(**{**_fields(layer), "weight_input_axis": 3})
+
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.nn.conv2d(image(4), filters(3, 3, 4, 4), 1, "SAME")
+    with pytest.raises(AssertionError, match="weight_input_axis 3 doesn't match"):
+        check_handler(WrongAxis(), graph)
+
+
 def _fields(layer: Layer) -> dict[str, object]:
     return {name: getattr(layer, name) for name in Layer.__slots__ if not name.startswith("__")}
 

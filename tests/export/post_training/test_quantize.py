@@ -98,7 +98,7 @@ def test_a_range_is_what_the_estimator_says_of_all_values() -> None:
     expected = affine_params(*ifmr_range(values, INT8), INT8)
     for batch_size in (1, 3, 4):
         record = quantize_post_training(
-            MODEL, ["logits"], {"images": values}, batch_size=batch_size
+            MODEL, ["logits"], {"images": values}, activation="ifmr", batch_size=batch_size
         )
         assert record["conv"].scale_d == float(expected.scale)
         assert record["conv"].offset_d == int(expected.offset)
@@ -115,7 +115,7 @@ def test_min_max_holds_the_extremes_of_many_values() -> None:
 
 def test_weight_scales_hold_the_folded_weight() -> None:
     """scale_w = max|w * gamma / sqrt(var + eps)| / 127, by float64 from the nodes of the model."""
-    record = _quantize()
+    record = _quantize(equalize=False)
     consts = {
         n.name: tf.make_ndarray(n.attr["value"].tensor) for n in MODEL.node if n.op == "Const"
     }

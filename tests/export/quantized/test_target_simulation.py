@@ -188,12 +188,22 @@ UNITING = {
 def test_an_op_that_would_lose_an_operand_computes_in_float(kind, caplog):
     """What keeps less than 4 bits of one of its operands has no grid, and a warning says why."""
     model, feeds = build(unequal(UNITING[kind]))
-    record = quantize_post_training(model, ["y"], feeds)
+    record = quantize_post_training(model, ["y"], feeds, equalize=False)
     with caplog.at_level(logging.WARNING):
         done = simulate_target(simulate(model, ["y"], record), record, LITERT, feeds)
     # The results of the four layers; what unites two of them isn't among the values.
     assert [value.source.rpartition("/")[2] for value in done.values] == ["BiasAdd"] * 4
     assert "would keep less than 4 of its 8 bits" in caplog.text
+
+
+def test_channels_of_one_size_lose_nothing_where_they_are_joined(caplog):
+    """Once a thousandfold part of a concatenation is scaled, all of it has a grid of integers."""
+    model, feeds = build(unequal(UNITING["concat"]))
+    record = quantize_post_training(model, ["y"], feeds)
+    with caplog.at_level(logging.WARNING):
+        done = simulate_target(simulate(model, ["y"], record), record, LITERT, feeds)
+    assert "concat" in [value.source.rpartition("/")[2] for value in done.values]
+    assert "would keep less than 4" not in caplog.text
 
 
 def between_float_layers(tail):

@@ -19,6 +19,9 @@ class Layer:
         weight_shape: Static shape of that input, such as ``(3, 3, 16, 32)``.
         weight_channel_axes: Axes of the weight whose row-major product is the output channels:
             ``(3,)`` for Conv2D, ``(2, 3)`` for a depthwise weight ``[kh, kw, C, multiplier]``.
+        weight_input_axis: Axis of the weight that runs along the channels of the activation, ``2``
+            for Conv2D: scaling a channel there and by the inverse in the activation changes
+            nothing. ``None`` where there is none, as in a convolution in groups.
         output_channel_axis: Axis of the op's first output that holds the channels.
         input_channels: Channels of the activation, ``None`` when not static.
         data_format: Value of the op's attribute of that name, such as ``"NHWC"``; ``""`` for an
@@ -36,6 +39,7 @@ class Layer:
     weight_port: int | None = None
     weight_shape: tuple[int, ...] | None = None
     weight_channel_axes: tuple[int, ...] = ()
+    weight_input_axis: int | None = None
     output_channel_axis: int = -1
     input_channels: int | None = None
     data_format: str = ""
@@ -63,6 +67,11 @@ class Layer:
         if self.op_type == "Conv2D" and shape and channels and channels > 1:
             return "DepthwiseConv2dNative" if shape[2:] == (1, channels) else self.op_type
         return self.op_type
+
+    @property
+    def input_channel_axis(self) -> int:
+        """Axis of the activation that holds its channels: 1 or the last one."""
+        return 1 if self.data_format.startswith("NC") else -1
 
     @property
     def fan_in(self) -> int | None:

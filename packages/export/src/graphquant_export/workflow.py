@@ -29,8 +29,10 @@ def quantize(
     samples: Samples,
     target: str | Sequence[str] = "ascend",
     *,
-    activation: str | RangeEstimator = "ifmr",
+    activation: str | RangeEstimator = "mse",
     skip_layers: Iterable[str] = (),
+    equalize: bool = True,
+    correct_bias: bool = True,
     batch_size: int = 16,
     progress: Callable[[int, int], object] | None = None,
 ) -> Record:
@@ -40,8 +42,10 @@ def quantize(
         model: What `load_model` returned.
         samples: Samples for each input, by its name; a hundred or so.
         target: Name of the target, or several.
-        activation: ``"ifmr"``, ``"min_max"``, ``"mse"`` or ``"percentile"``, or a function.
+        activation: ``"mse"``, ``"ifmr"``, ``"min_max"`` or ``"percentile"``, or a function.
         skip_layers: Names or patterns of layers that stay float.
+        equalize: Whether channels between layers are brought to one size where that helps.
+        correct_bias: Whether each bias makes up for what rounding does to the mean of its channel.
         batch_size: Samples that are run at once.
         progress: Called with (samples done, samples in all) after each batch.
 
@@ -55,6 +59,8 @@ def quantize(
         samples,
         activation=activation,
         skip_layers=skip_layers,
+        equalize=equalize,
+        correct_bias=correct_bias,
         target=target,
         batch_size=batch_size,
         progress=progress,

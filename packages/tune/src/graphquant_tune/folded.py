@@ -109,6 +109,23 @@ class FoldedModel:
         return graph_def
 
 
+def with_graph(model: FoldedModel, graph_def: tf.compat.v1.GraphDef) -> FoldedModel:
+    """`model` with the weights and biases of `graph_def`, which has the same ops.
+
+    Args:
+        graph_def: The graph, some of whose layers take other constants.
+    """
+    editor = GraphDefEditor(graph_def)
+
+    def taking(layer: FoldedLayer) -> FoldedLayer:
+        weight = editor.node(layer.name).input[layer.layer.weight_port or 0]
+        bias = None if layer.sum is None else tensor_name(editor.node(layer.sum).input[1])
+        return attrs.evolve(layer, weight=tensor_name(weight), bias=bias)
+
+    layers = tuple(taking(layer) for layer in model.layers)
+    return attrs.evolve(model, graph_def=graph_def, layers=layers)
+
+
 def fold_model(model: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> FoldedModel:
     """`model` with each layer's tail folded, in float64, into its weight and one bias.
 

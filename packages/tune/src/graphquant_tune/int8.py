@@ -15,6 +15,7 @@ from graphquant_tune.goals import Goal
 from graphquant_tune.int8_ranges import (
     Int8Choices,
     deployed_quality,
+    equalized_task,
     estimated_record,
     int8_sensitivities,
 )
@@ -31,6 +32,7 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
         ConfigError: `goal` can't be reached.
         NoLayersError: The model has no layer that is quantised.
     """
+    task = equalized_task(task)
     record = estimated_record(task, task.skip_layers)
     found: tuple[LayerSensitivity, ...] = ()
     curve: tuple[CurvePoint, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 
+import attrs
 import numpy as np
 import tensorflow as tf
 
@@ -12,11 +13,12 @@ from graphquant_core.exceptions import ConfigError
 from graphquant_core.record import Record
 from graphquant_core.registry import load_registry
 from graphquant_core.target_rules import TargetRules
-from graphquant_export.post_training import quantize_post_training
+from graphquant_export.post_training import equalized, quantize_post_training
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
 from graphquant_tune.allocation import first_that
 from graphquant_tune.file_sizes import artifact_size
+from graphquant_tune.folded import with_graph
 from graphquant_tune.goals import Within, unreachable
 from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.quality import FloatAnswers, Quality
@@ -25,6 +27,18 @@ from graphquant_tune.task import Task
 
 RANGE_SAMPLES = 256
 """Samples that ranges are estimated on, and that layers are ordered by."""
+
+
+def equalized_task(task: Task) -> Task:
+    """`task` with a model of the same function whose activations lose less in int8."""
+    graph_def = equalized(
+        task.model.graph_def,
+        task.model.outputs,
+        task.samples.some(RANGE_SAMPLES),
+        skip_layers=task.skip_layers,
+        target=task.target,
+    )
+    return attrs.evolve(task, model=with_graph(task.model, graph_def))
 
 
 def estimated_record(task: Task, skip_layers: tuple[str, ...]) -> Record:
@@ -36,6 +50,7 @@ def estimated_record(task: Task, skip_layers: tuple[str, ...]) -> Record:
         arrays,
         skip_layers=skip_layers,
         target=task.target,
+        equalize=False,
         progress=lambda done, total: task.report("estimating ranges", done, total, ""),
     )
 
@@ -59,8 +74,12 @@ def int8_sensitivities(task: Task, record: Record) -> tuple[LayerSensitivity, ..
     found = []
     for done, (name, factors) in enumerate(record.items()):
         task.report("measuring layers", done, len(record), "")
+        # Its correction is for what the layers before it do.
+        alone_factors = attrs.evolve(factors, bias_correction=None)
         with nothing_said("graphquant_export"):
-            alone = simulate(task.model.graph_def, task.model.outputs, Record({name: factors}))
+            alone = simulate(
+                task.model.graph_def, task.model.outputs, Record({name: alone_factors})
+            )
         quality = answers.quality(alone.graph_def)
         found.append(
             LayerSensitivity(name, types.get(name, ""), sizes.get(name, 0), {8: quality.distance})

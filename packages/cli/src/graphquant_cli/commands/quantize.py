@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from graphquant_core.record import Record
     from graphquant_export.inputs import LoadedModel
 
-ACTIVATION, BATCH_SIZE = "ifmr", 16
+ACTIVATION, BATCH_SIZE = "mse", 16
 EPILOG = examples(
     "quantize model.keras --calibration images.npy --target ascend --save-path out/model",
     "quantize saved_model/ --calibration samples.npz --target onnx --save-path out/model "
@@ -60,10 +60,24 @@ def quantize(
         str,
         typer.Option(
             metavar="NAME",
-            help="How ranges of activations are estimated: ifmr, min_max, mse or percentile; "
+            help="How ranges of activations are estimated: mse, ifmr, min_max or percentile; "
             "not with --weight-only.",
         ),
     ] = ACTIVATION,
+    equalize: Annotated[
+        bool,
+        typer.Option(
+            "--equalize/--no-equalize",
+            help="Whether channels between layers are brought to one size where that helps.",
+        ),
+    ] = True,
+    correct_bias: Annotated[
+        bool,
+        typer.Option(
+            "--correct-bias/--no-correct-bias",
+            help="Whether biases make up for what rounding does to the mean of a channel.",
+        ),
+    ] = True,
     weight_only: Annotated[
         bool,
         typer.Option(
@@ -131,7 +145,12 @@ def quantize(
             "--layer-bits": bool(layer_bits),
             "--block-size": block_size != 0,
         },
-        {"--activation": activation != ACTIVATION, "--batch-size": batch_size != BATCH_SIZE},
+        {
+            "--activation": activation != ACTIVATION,
+            "--no-equalize": not equalize,
+            "--no-correct-bias": not correct_bias,
+            "--batch-size": batch_size != BATCH_SIZE,
+        },
     )
     check_image_range(image_range, calibration)
     keywords: dict[str, Any] = dict(read_options(target, option))
@@ -161,7 +180,13 @@ def quantize(
         _quantize_weights(loaded, target, save_path, samples, weights, keywords, as_json)
     else:
         assert samples is not None
-        options = {"activation": activation, "skip_layers": skipped, "batch_size": batch_size}
+        options = {
+            "activation": activation,
+            "equalize": equalize,
+            "correct_bias": correct_bias,
+            "skip_layers": skipped,
+            "batch_size": batch_size,
+        }
         _quantize_all(loaded, target, save_path, samples, options, keywords, as_json)
 
 

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from graphquant_core.calibration.estimator import Range, as_range, calibration_matrix
 from graphquant_core.calibration.max_abs import symmetric_range
+from graphquant_core.calibration.sorted_values import SortedValues
 from graphquant_core.grid import Grid
 from graphquant_core.quant_params import Float32Array, QuantParams
 from graphquant_core.quantize import (
     affine_params,
-    fake_quantize,
     symmetric_params,
     symmetric_scale,
 )
@@ -40,11 +40,12 @@ def symmetric_mse_range(
     """
     matrix = calibration_matrix(values, axes)
     largest = np.abs(matrix).max(axis=0)
+    columns = [SortedValues(column) for column in matrix.T]
 
     def params(fraction: float) -> QuantParams:
         return symmetric_params(largest * np.float32(fraction), grid, (1,))
 
-    best = _best_fraction(matrix, fractions, params)
+    best = _best_fraction(columns, fractions, params)
     return symmetric_range(symmetric_scale(largest * best, grid), grid, axes)
 
 
@@ -68,10 +69,11 @@ def affine_mse_range(
     """
     matrix = calibration_matrix(values, axes)
     tried = tuple(fractions)
+    columns = [SortedValues(column) for column in matrix.T]
     lowest, highest = (end.reshape(-1) for end in as_range(matrix.min(0), matrix.max(0), (0,)))
 
     def search(shrink: Callable[[float], tuple[Float32Array, Float32Array]]) -> Float32Array:
-        return _best_fraction(matrix, tried, lambda f: affine_params(*shrink(f), grid, (1,)))
+        return _best_fraction(columns, tried, lambda f: affine_params(*shrink(f), grid, (1,)))
 
     low = lowest * search(lambda f: (lowest * np.float32(f), highest * np.float32(f)))
     high = highest * search(lambda f: (low, highest * np.float32(f)))
@@ -81,19 +83,23 @@ def affine_mse_range(
 
 
 def _best_fraction(
-    matrix: Float32Array, fractions: Iterable[float], params: Callable[[float], QuantParams]
+    columns: Sequence[SortedValues],
+    fractions: Iterable[float],
+    params: Callable[[float], QuantParams],
 ) -> Float32Array:
-    """The fraction of least squared error for each column of `matrix`, float32 ``[C]``."""
-    best = np.ones(matrix.shape[1], np.float32)
-    least = np.full(matrix.shape[1], np.inf)
+    """The fraction of least squared error for each column, float32 ``[C]``."""
+    best = np.ones(len(columns), np.float32)
+    least = np.full(len(columns), np.inf)
     for fraction in fractions:
-        error = squared_error(matrix, params(fraction))
-        best = np.where(error < least, np.float32(fraction), best)
-        least = np.minimum(error, least)
+        points = _points(params(fraction))
+        errors = [column.squared_error(row) for column, row in zip(columns, points, strict=True)]
+        best = np.where(errors < least, np.float32(fraction), best)
+        least = np.minimum(errors, least)
     return best
 
 
-def squared_error(matrix: Float32Array, params: QuantParams) -> npt.NDArray[np.float64]:
-    """Σ (fake_quantize(x) - x)² of each column, float64 ``[C]``."""
-    difference = fake_quantize(matrix, params).astype(np.float64) - matrix
-    return np.asarray(np.square(difference).sum(axis=0))
+def _points(params: QuantParams) -> Float32Array:
+    """Every value of the grid of each channel, ``[C, codes]``."""
+    codes = np.arange(params.grid.minimum, params.grid.maximum + 1)
+    steps = codes - np.reshape(params.offset, (-1, 1))
+    return np.asarray(steps.astype(np.float32) * np.reshape(params.scale, (-1, 1)), np.float32)

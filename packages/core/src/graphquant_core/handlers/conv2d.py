@@ -32,6 +32,7 @@ class Conv2DHandler:
             weight_port=1,
             weight_shape=shape,
             weight_channel_axes=(3,),
+            weight_input_axis=2 if channels == shape[2] else None,
             output_channel_axis=axis,
             input_channels=channels,
             data_format=data_format,

@@ -38,6 +38,7 @@ class Conv2DBackpropInputHandler:
             weight_port=1,
             weight_shape=shape,
             weight_channel_axes=(2,),
+            weight_input_axis=3,
             output_channel_axis=channel_axis(data_format),
             input_channels=shape[3],
             data_format=data_format,

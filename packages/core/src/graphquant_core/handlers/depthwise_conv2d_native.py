@@ -30,6 +30,7 @@ class DepthwiseConv2dNativeHandler:
             weight_port=1,
             weight_shape=shape,
             weight_channel_axes=(2, 3),
+            weight_input_axis=2,
             output_channel_axis=channel_axis(data_format),
             input_channels=shape[2],
             data_format=data_format,

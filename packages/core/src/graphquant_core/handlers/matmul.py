@@ -31,6 +31,7 @@ class MatMulHandler:
             weight_port=1,
             weight_shape=shape,
             weight_channel_axes=(1,),
+            weight_input_axis=0,
             output_channel_axis=1,
             input_channels=size_at(op.inputs[0], 1) or shape[0],
             one_weight_scale=True,

@@ -107,7 +107,25 @@ def _compare(
         reasons.append(f"dst_type ({first.dst_type} and {second.dst_type})")
     if bool(first.skip_fusion) != bool(second.skip_fusion):
         reasons.append(f"skip_fusion ({first.skip_fusion} and {second.skip_fusion})")
+    if not np.array_equal(_or_ones(first.balance), _or_ones(second.balance)):
+        reasons.append("tensor_balance_factor")
+    if not np.array_equal(_or_zeros(first.bias_correction), _or_zeros(second.bias_correction)):
+        reasons.append("bias")
     return LayerComparison(name, scale_d, offset, ratios, listed(reasons, nothing=""))
+
+
+def _or_ones(balance: Float32Array | None) -> Float32Array:
+    """One number where all are ones, as `None` means."""
+    if balance is None or np.all(balance == 1):
+        return np.ones(1, np.float32)
+    return balance
+
+
+def _or_zeros(correction: Float32Array | None) -> Float32Array:
+    """One number where all are zeros, as `None` means."""
+    if correction is None or not np.any(correction):
+        return np.zeros(1, np.float32)
+    return correction
 
 
 def _ratio(first: float, second: float) -> float | None:

@@ -63,6 +63,11 @@ class LayerFactors:
         dst_type: Integer type, ``None`` when the record doesn't say, which means ``"INT8"``.
         skip_fusion: Whether batch norm stays out of the weight; ``None``, which means no, when
             the record doesn't say.
+        balance: float32, one for each channel of what the layer takes: it is divided by it before
+            it is rounded, and the weight multiplied. ``None`` for ones; AMCT's
+            tensor_balance_factor.
+        bias_correction: float32, what is added to the bias of each output channel before it is
+            rounded; ``None`` for nothing.
         other: The fields that have no attribute here, on the wire; they outlive a round trip.
     """
 
@@ -79,6 +84,12 @@ class LayerFactors:
     )
     dst_type: str | None = None
     skip_fusion: bool | None = None
+    balance: Float32Array | None = attrs.field(
+        default=None, converter=_float32_vector, eq=_ARRAY, hash=False
+    )
+    bias_correction: Float32Array | None = attrs.field(
+        default=None, converter=_float32_vector, eq=_ARRAY, hash=False
+    )
     other: bytes = attrs.field(default=b"", repr=False)
 
     @property

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import numpy as np
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
@@ -22,10 +23,21 @@ from graphquant_core.value_grid import ValueGrid
 # A record of a thousand layers with a thousand channels each has about 35 MB.
 MAX_CHARACTERS = 256 * 2**20
 
+_BIAS = ":bias"
+"""Ends the name of an entry whose scale_w are the corrections of a layer's biases."""
+
 _VALUE = re.compile(r":\d+$")
 """Ends the name of a tensor, ``"add:0"``, and no name of an op has a colon: so a value is told."""
 
-_MODELLED = ("scale_d", "offset_d", "scale_w", "offset_w", "dst_type", "skip_fusion")
+_MODELLED = (
+    "scale_d",
+    "offset_d",
+    "scale_w",
+    "offset_w",
+    "dst_type",
+    "skip_fusion",
+    "tensor_balance_factor",
+)
 _POSITION = re.compile(r"^\d+:\d+ : ")
 _FIELD_NAMES = [
     name
@@ -57,18 +69,22 @@ def parse_record(text: str, source: str = "record") -> Record:
         )
     factors: dict[str, LayerFactors] = {}
     values: dict[str, ValueGrid] = {}
+    corrections: dict[str, LayerFactors] = {}
     for entry in message.record:
         if not entry.key:
             raise RecordError(f"{source} has an entry without key")
-        if entry.key in factors or entry.key in values:
+        if any(entry.key in known for known in (factors, values, corrections)):
             raise RecordError(f'{source} has layer "{entry.key}" twice')
         if _VALUE.search(entry.key):
             values[entry.key] = _read_value(entry, source)
+        elif entry.key.endswith(_BIAS):
+            corrections[entry.key] = _read_layer(entry, source)
         else:
             factors[entry.key] = _read_layer(entry, source)
     if not factors:
         raise EmptyRecordError(f"{source} has {len(values)} values, but no layers to be quantized")
     message.ClearField("record")
+    factors = _with_corrections(factors, corrections, source)
     return Record(factors, message.SerializeToString(deterministic=True), values)
 
 
@@ -95,10 +111,26 @@ def format_record(record: Record) -> str:
     message = ScaleOffsetRecord.FromString(record.other)
     for name, factors in record.items():
         message.record.add(key=name, value=_write_layer(factors))
+    for name, factors in record.items():
+        if factors.bias_correction is not None:
+            entry = LayerFactors(1.0, 0, factors.bias_correction)
+            message.record.add(key=f"{name}{_BIAS}", value=_write_layer(entry))
     for name, grid in record.value_grids.items():
         value = _write_layer(LayerFactors(grid.scale, grid.zero_point))
         message.record.add(key=name, value=value)
     return "".join(f"{line}\n" for line in _lines(message, ""))
+
+
+def _with_corrections(
+    factors: dict[str, LayerFactors], corrections: dict[str, LayerFactors], source: str
+) -> dict[str, LayerFactors]:
+    found = dict(factors)
+    for key, entry in corrections.items():
+        name = key.removesuffix(_BIAS)
+        if name not in found or entry.scale_w is None:
+            raise RecordError(f'{source} has "{key}", but no layer "{name}" or no scale_w in it')
+        found[name] = attrs.evolve(found[name], bias_correction=entry.scale_w)
+    return found
 
 
 def _read_layer(entry: Any, source: str) -> LayerFactors:
@@ -120,6 +152,7 @@ def _read_layer(entry: Any, source: str) -> LayerFactors:
         offset_w=list(value.offset_w) or None,
         dst_type=value.dst_type if value.HasField("dst_type") else None,
         skip_fusion=value.skip_fusion if value.HasField("skip_fusion") else None,
+        balance=list(value.tensor_balance_factor) or None,
         other=other.SerializeToString(deterministic=True),
     )
 
@@ -143,6 +176,8 @@ def _write_layer(factors: LayerFactors) -> Any:
         value.dst_type = factors.dst_type
     if factors.skip_fusion is not None:
         value.skip_fusion = factors.skip_fusion
+    if factors.balance is not None:
+        value.tensor_balance_factor.extend(factors.balance.tolist())
     return value
 
 

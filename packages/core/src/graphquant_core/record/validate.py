@@ -34,6 +34,8 @@ def validate_record(record: Record, plan: Plan) -> None:
         _check_types(name, factors)
         _check_activation(name, factors.activation_grid)
         _check_weight(layer, factors)
+        _check_balance(layer, factors)
+        _check_correction(layer, factors)
     for name, grid in record.value_grids.items():
         _check_activation(name, grid)
 
@@ -70,6 +72,31 @@ def _check_weight(layer: Layer, factors: LayerFactors) -> None:
         _refuse(name, f"offset_w ({count} values)", f"must have as many as scale_w ({len(scale)})")
     if np.any(offset):
         _refuse(name, f"offset_w ({offset[np.flatnonzero(offset)[0]]})", "must be 0")
+
+
+def _check_balance(layer: Layer, factors: LayerFactors) -> None:
+    if factors.balance is None:
+        return
+    if layer.weight_shape is None or layer.weight_input_axis is None:
+        rule = f"is not wanted: {layer.op_type} has no weight for each channel that it takes"
+        _refuse(layer.name, "tensor_balance_factor", rule)
+    channels = layer.weight_shape[layer.weight_input_axis]
+    if len(factors.balance) != channels:
+        found = f"tensor_balance_factor ({len(factors.balance)} values)"
+        _refuse(layer.name, found, f"must have {channels}: one for each channel that it takes")
+    for value in factors.balance:
+        _check_scale(layer.name, "tensor_balance_factor", float(value))
+
+
+def _check_correction(layer: Layer, factors: LayerFactors) -> None:
+    correction = factors.bias_correction
+    if correction is None:
+        return
+    if len(correction) != layer.output_channels:
+        found = f"the correction of the bias ({len(correction)} values)"
+        _refuse(layer.name, found, f"must have {layer.output_channels or 0}: one per channel")
+    if not np.isfinite(correction).all():
+        _refuse(layer.name, "the correction of the bias", "must be finite")
 
 
 def _check_scale(name: str, field: str, value: float) -> None:

@@ -22,7 +22,9 @@ def check_handler(handler: LayerHandler, graph: tf.Graph, seed: int = 0) -> list
 
     - f(2 x, w) = 2 f(x, w) and f(x, 2 w) = 2 f(x, w): the op is linear in both ports;
     - f(x, w * s) = f(x, w) * s for a vector s over the weight's channel axes, which multiplies
-      the output along its channel axis: the axes are right, and in the right order.
+      the output along its channel axis: the axes are right, and in the right order;
+    - f(x * s, w) = f(x, w * s) for a vector s over the channels of the activation and the weight's
+      input axis, if it has one.
 
     It also checks that describing doesn't change the graph. Unknown sizes, such as the batch,
     are 2.
@@ -88,6 +90,17 @@ def _check_bilinear(
         result * scale.reshape(along),
         f"{layer.name}: weight_channel_axes {layer.weight_channel_axes} don't match output axis "
         f"{layer.output_channel_axis}",
+    )
+    if layer.weight_input_axis is None:
+        return
+    scale = random.uniform(1, 3, layer.weight_shape[layer.weight_input_axis]).astype(np.float32)
+    along, along_weight = [1] * x.ndim, [1] * weight.ndim
+    along[layer.input_channel_axis] = along_weight[layer.weight_input_axis] = -1
+    _check_close(
+        run(x * scale.reshape(along), weight),
+        run(x, weight * scale.reshape(along_weight)),
+        f"{layer.name}: weight_input_axis {layer.weight_input_axis} doesn't match input axis "
+        f"{layer.input_channel_axis}",
     )
 
 

@@ -11,8 +11,11 @@ from graphquant_core.lazy_names import lazy_names
 from graphquant_export.post_training.estimators import ESTIMATORS, range_estimator
 
 if TYPE_CHECKING:
+    from graphquant_export.post_training.equalize import equalized
     from graphquant_export.post_training.quantize import quantize_post_training
 
-__all__ = ["ESTIMATORS", "quantize_post_training", "range_estimator"]
+__all__ = ["ESTIMATORS", "equalized", "quantize_post_training", "range_estimator"]
 
-__getattr__ = lazy_names(__name__, {"quantize_post_training": ".quantize"})
+__getattr__ = lazy_names(
+    __name__, {"equalized": ".equalize", "quantize_post_training": ".quantize"}
+)

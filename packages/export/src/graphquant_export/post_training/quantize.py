@@ -4,47 +4,44 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.calibration import RangeEstimator
-from graphquant_core.exceptions import ConfigError, NoLayersError, RecordError, UnknownNameError
-from graphquant_core.graph import GraphView, plan_graph
+from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import (
     GraphDefEditor,
     check_outputs,
-    evaluate_constants,
     import_frozen,
 )
 from graphquant_core.grid import INT8
-from graphquant_core.layer import Layer
-from graphquant_core.listing import brief_repr
-from graphquant_core.plan import Plan
 from graphquant_core.quantize import affine_params
 from graphquant_core.record import LayerFactors, Record
-from graphquant_core.suggestions import closest
+from graphquant_export.post_training.bias_correction import with_corrected_biases
+from graphquant_export.post_training.equalize import (
+    BATCH_SIZE,
+    Balances,
+    find_balances,
+    unit_scales_of,
+)
 from graphquant_export.post_training.estimators import range_estimator
+from graphquant_export.post_training.places import quantized_places
 from graphquant_export.post_training.samples import Float32Array, sample_values
 from graphquant_export.post_training.weight_scales import weight_scales
 from graphquant_export.quantized.complete_record import complete_record
 from graphquant_export.quantized.find_layers import (
-    LayerPlace,
-    check_not_exported,
     find_layers,
 )
-from graphquant_export.quantized.layer_integers import needed_tensors
+from graphquant_export.quantized.layer_integers import constant_values
 from graphquant_export.quantized.named_rules import rules_by_target
+from graphquant_export.quantized.rescale import balanced
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_planner import TargetPlanner
 from graphquant_export.quantized.value_grids import Range
 
 logger = logging.getLogger(__name__)
-
-BATCH_SIZE = 16
 
 
 def quantize_post_training(
@@ -52,9 +49,11 @@ def quantize_post_training(
     outputs: Sequence[str],
     calibration: Mapping[str, npt.ArrayLike],
     *,
-    activation: str | RangeEstimator = "ifmr",
+    activation: str | RangeEstimator = "mse",
     skip_layers: Iterable[str] = (),
     target: str | Sequence[str] = "ascend",
+    equalize: bool = True,
+    correct_bias: bool = True,
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int, int], object] | None = None,
 ) -> Record:
@@ -70,12 +69,17 @@ def quantize_post_training(
         outputs: Names of the ops that are its outputs.
         calibration: Samples for each placeholder, by its name; a hundred or so that look like
             what the model will see.
-        activation: ``"ifmr"`` (AMCT's search), ``"min_max"``, ``"mse"`` or ``"percentile"``, or a
+        activation: ``"mse"``, ``"ifmr"`` (AMCT's search), ``"min_max"`` or ``"percentile"``, or a
             function like those of `graphquant_core.calibration`.
         skip_layers: Names or patterns of layers that stay float.
         target: Name of the target that the record is for, or several: the grids of what it rounds
             besides the inputs of layers are estimated, too, so that an export needs no calibration.
             ``"ascend"`` rounds nothing else.
+        equalize: Whether channels between layers are brought to one size where that leaves at most
+            half of the noise that rounding makes. The record holds by what they are divided
+            (`LayerFactors.balance`); the model stays as it is.
+        correct_bias: Whether what rounding adds to the mean of an output channel is taken off its
+            bias (`LayerFactors.bias_correction`).
         batch_size: Samples that are run at once.
         progress: Called with (samples done, samples in all) after each batch.
 
@@ -90,12 +94,19 @@ def quantize_post_training(
     """
     estimate = range_estimator(activation) if isinstance(activation, str) else activation
     targets = rules_by_target(target)
-    units = frozenset.intersection(*(rules.unit_scales for rules in targets.values()))
+    units = unit_scales_of(targets)
     names = check_outputs(model, outputs)
-    graph = import_frozen(GraphDefEditor(model).graph_def(names))
-    places = _places(graph, names, skip_layers)
+    graph_def = GraphDefEditor(model).graph_def(names)
+    graph = import_frozen(graph_def)
+    places = quantized_places(graph, names, skip_layers)
+    balances: Balances = {}
+    if equalize:
+        balances = find_balances(graph_def, names, places, calibration, batch_size, units)
+    if balances:
+        graph = import_frozen(balanced(graph_def, names, places, balances))
+        places = find_layers(GraphView(graph), [place.layer for place in places], names)
     activations = {place.layer.name: str(place.quantized.name) for place in places}
-    values = _constants(graph, places)
+    values = constant_values(graph, places)
     tensors = list(dict.fromkeys(activations.values()))
     samples = sample_values(graph, tensors, calibration, batch_size, progress)
     _warn_of_zeros(activations, samples)
@@ -104,8 +115,13 @@ def quantize_post_training(
     for place in places:
         scale_d, offset_d = ranges[activations[place.layer.name]]
         scale_w = None if place.weight is None else weight_scales(place, values, scale_d, units)
-        factors[place.layer.name] = LayerFactors(scale_d, offset_d, scale_w, dst_type="INT8")
+        balance = balances.get(place.layer.name)
+        factors[place.layer.name] = LayerFactors(
+            scale_d, offset_d, scale_w, dst_type="INT8", balance=balance
+        )
     record = Record(factors)
+    if correct_bias:
+        record = with_corrected_biases(record, model, names, calibration, batch_size)
     if not any(rules.rounds for rules in targets.values()):
         return record
 
@@ -131,59 +147,6 @@ def _warn_of_zeros(
             zero[0],
             f" (and {len(zero) - 1} more)" if len(zero) > 1 else "",
         )
-
-
-def _places(
-    graph: tf.Graph, outputs: Sequence[str], skip_layers: Iterable[str]
-) -> list[LayerPlace]:
-    view = GraphView(graph)
-    check_not_exported(view)
-    plan = plan_graph(graph, view=view)
-    wanted = _wanted(plan, skip_layers)
-    for skip in plan.skips:
-        logger.info('layer "%s" (%s) stays float: %s', skip.name, skip.op_type, skip.reason)
-    if not wanted:
-        raise NoLayersError(_nothing_left(plan))
-    places = find_layers(view, wanted, outputs)
-    for place in places:
-        if place.trained or place.activation is not place.op.inputs[place.layer.activation_port]:
-            raise RecordError(
-                f'layer "{place.layer.name}" was trained with fake quantisers: export the model '
-                "with the record that its training wrote"
-            )
-    return places
-
-
-def _wanted(plan: Plan, skip_layers: Iterable[str]) -> list[Layer]:
-    if isinstance(skip_layers, str):
-        raise ConfigError(f"skip_layers ({brief_repr(skip_layers)}) must be a list of layer names")
-    patterns = tuple(skip_layers)
-    rows = [row.name for row in plan.rows]
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in rows):
-            raise UnknownNameError(
-                f'skip_layers: no layer is called "{pattern}"{closest(pattern, rows)}'
-            )
-    return [
-        layer
-        for layer in plan.layers
-        if not any(fnmatchcase(layer.name, pattern) for pattern in patterns)
-    ]
-
-
-def _nothing_left(plan: Plan) -> str:
-    if plan.layers:
-        return f"all {len(plan.layers)} layers of the model are skipped, so nothing is quantised"
-    reason = ""
-    if plan.skips:
-        first = plan.skips[0]
-        reason = f': {len(plan.skips)} skipped, such as "{first.name}" ({first.reason})'
-    return f"the model has no layer that can be quantised{reason}"
-
-
-def _constants(graph: tf.Graph, places: Sequence[LayerPlace]) -> dict[str, npt.NDArray[Any]]:
-    tensors = {tensor.name: tensor for place in places for tensor in needed_tensors(place)}
-    return dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
 
 
 def _range(estimate: RangeEstimator, values: Float32Array) -> tuple[float, int]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ModelFileError, NonFiniteError
 from graphquant_core.graph.frozen import cpu_session
 from graphquant_core.listing import listed, short
-from graphquant_export.inputs.batches import make_batches
+from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.inputs.brief import brief
 
 v1 = tf.compat.v1
@@ -61,13 +61,7 @@ def sample_values(
         for batch in batches:
             count = -(-MAX_VALUES * batch.size // total)
             fed = random.random(count, np.float32)
-            try:
-                values = session.run(chosen, {**batch.feeds, places: fed})
-            except tf.errors.OpError as error:
-                raise ModelFileError(
-                    "calibration: TensorFlow cannot run the model on "
-                    f"{_described(batch.by_op())}: {brief(error)}"
-                ) from error
+            values = run_batch(session, chosen, batch, {places: fed})
             for name, (value, both, finite) in zip(tensors, values, strict=True):
                 _check_finite(name, finite)
                 found[name].append(value)
@@ -76,6 +70,26 @@ def sample_values(
             if progress is not None:
                 progress(done, total)
     return {name: _with_ends(parts, ends[name]) for name, parts in found.items()}
+
+
+def run_batch(
+    session: tf.compat.v1.Session,
+    tensors: Sequence[Any],
+    batch: Batch,
+    others: Mapping[tf.Tensor, npt.NDArray[Any]] | None = None,
+) -> Any:
+    """Values of `tensors` on `batch`, and on `others`, which are fed besides.
+
+    Raises:
+        ModelFileError: TensorFlow cannot run the model on it.
+    """
+    try:
+        return session.run(tensors, {**batch.feeds, **(others or {})})
+    except tf.errors.OpError as error:
+        raise ModelFileError(
+            "calibration: TensorFlow cannot run the model on "
+            f"{_described(batch.by_op())}: {brief(error)}"
+        ) from error
 
 
 def _with_ends(parts: Sequence[Float32Array], ends: Sequence[Float32Array]) -> Float32Array:

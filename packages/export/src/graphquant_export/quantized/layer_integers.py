@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 from graphquant_core.channels import channel_matrix
 from graphquant_core.finite import check_finite
 from graphquant_core.graph import Step
+from graphquant_core.graph.frozen import evaluate_constants
 from graphquant_core.graph.frozen.fold_batch_norm import Fold, Values, folds, parameters
 from graphquant_core.graph.rewire import WEIGHT_INPUT, marked_input
 from graphquant_core.quantize import FLOAT32_EPSILON
@@ -45,6 +47,12 @@ def needed_tensors(place: LayerPlace) -> list[tf.Tensor]:
     """The constant tensors whose values `layer_integers` takes."""
     weights = [] if place.weight is None else [place.weight, _float_weight(place, place.weight)]
     return [*weights, *parameters(place.tail)]
+
+
+def constant_values(graph: tf.Graph, places: Sequence[LayerPlace]) -> dict[str, npt.NDArray[Any]]:
+    """Value of each of `needed_tensors` of all `places` in `graph`, by tensor name."""
+    tensors = {tensor.name: tensor for place in places for tensor in needed_tensors(place)}
+    return dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
 
 
 def _float_weight(place: LayerPlace, weight: tf.Tensor) -> tf.Tensor:
@@ -82,11 +90,18 @@ def layer_integers(place: LayerPlace, factors: LayerFactors, values: Values) -> 
     if factors.skip_fusion:
         candidates = [fold for fold in candidates if not fold.scales]
     fold, steps = _matching(place, weight, factors.scale_w, candidates)
-    bias = integers.bias_codes(layer.name, fold.bias, scale) if fold.shifts else None
+    bias = None
+    if fold.shifts or factors.bias_correction is not None:
+        bias = integers.bias_codes(layer.name, _corrected(fold.bias, factors), scale)
     codes = integers.weight_codes(steps)
     floats = values[_float_weight(place, place.weight).name]
     weak = _weak_channels(floats, codes, layer.weight_channel_axes)
     return LayerIntegers(fold.steps, codes, bias, scale, weak)
+
+
+def _corrected(bias: integers.Float64Array, factors: LayerFactors) -> integers.Float64Array:
+    correction = factors.bias_correction
+    return bias if correction is None else bias + correction.astype(np.float64)
 
 
 def _weak_channels(

@@ -17,7 +17,6 @@ from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.frozen import (
     GraphDefEditor,
     check_outputs,
-    evaluate_constants,
     import_frozen,
     strip_later_attributes,
     tensor_name,
@@ -31,8 +30,9 @@ from graphquant_core.weight_record import Factors
 from graphquant_export.quantized.find_layers import LayerPlace, check_not_exported, find_layers
 from graphquant_export.quantized.groups import Group, find_groups
 from graphquant_export.quantized.layer import QuantizedLayer
-from graphquant_export.quantized.layer_integers import layer_integers, needed_tensors
+from graphquant_export.quantized.layer_integers import constant_values, layer_integers
 from graphquant_export.quantized.match_record import checked_record, match_record
+from graphquant_export.quantized.rescale import balanced_by_record
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ class QuantizedModel(Keeping):
     """What every target writes in its own form.
 
     Attributes:
-        graph_def: The frozen graph, pruned to its outputs, with its fake quantisers.
+        graph_def: The frozen graph, pruned to its outputs, with its fake quantisers, and with its
+            channels balanced as the record says.
         outputs: Names of the ops that are its outputs.
         layers: The quantised layers, in the order of the graph.
         groups: The group convolutions among them.
@@ -117,7 +118,12 @@ def content_key(model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Re
     digest = hashlib.sha256(model.SerializeToString(deterministic=True))
     for name, factors in record.items():
         digest.update(repr((name, attrs.astuple(factors, filter=_is_no_array))).encode())
-        for array in (factors.scale_w, factors.offset_w):
+        for array in (
+            factors.scale_w,
+            factors.offset_w,
+            factors.balance,
+            factors.bias_correction,
+        ):
             digest.update(b"" if array is None else repr(array.shape).encode() + array.tobytes())
     return digest.digest(), tuple(outputs)
 
@@ -131,6 +137,7 @@ def _build(
 ) -> QuantizedModel:
     check_marks(model)
     pruned = GraphDefEditor(without_value_quantizers(model)).graph_def(outputs)
+    pruned = balanced_by_record(pruned, outputs, record)
     graph = import_frozen(pruned)
     view = GraphView(graph)
     check_not_exported(view)
@@ -158,8 +165,7 @@ def _floats(plan: Plan, record: Record) -> tuple[Skip, ...]:
 def _layers(
     graph: tf.Graph, found: Sequence[tuple[LayerPlace, LayerFactors]]
 ) -> tuple[QuantizedLayer, ...]:
-    tensors = {t.name: t for place, _ in found for t in needed_tensors(place)}
-    values = dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
+    values = constant_values(graph, [place for place, _ in found])
     layers = []
     for place, factors in found:
         layers.append(QuantizedLayer(place, factors, layer_integers(place, factors, values)))

@@ -111,8 +111,8 @@ def find_facts(
     without = frozen
     if isinstance(source.record, Record):
         simulated = simulation_of(source)
-        exact = float_graph(source.model, source.outputs, simulated)
-        plan, layers = plan_graph(graph), _quantized_layers(source, simulated, exact, batches)
+        exact = float_graph(simulated)
+        plan, layers = plan_graph(graph), _quantized_layers(simulated, exact, batches)
         without = exact.graph_def
     else:
         view = GraphView(graph)
@@ -128,10 +128,10 @@ def find_facts(
 
 
 def _quantized_layers(
-    source: ExportSource, simulated: SimulatedGraph, exact: FloatGraph, batches: Sequence[Batch]
+    simulated: SimulatedGraph, exact: FloatGraph, batches: Sequence[Batch]
 ) -> tuple[LayerFacts, ...]:
     sqnr = _noise(simulated, exact, batches)
-    activations = _activations(source, simulated, batches)
+    activations = _activations(simulated, batches)
     return tuple(
         LayerFacts(
             name=layer.name,
@@ -146,16 +146,14 @@ def _quantized_layers(
     )
 
 
-def _activations(
-    source: ExportSource, simulated: SimulatedGraph, batches: Sequence[Batch]
-) -> dict[str, Histogram]:
+def _activations(simulated: SimulatedGraph, batches: Sequence[Batch]) -> dict[str, Histogram]:
     """What goes into each fake quantiser of the frozen graph, by its name in the simulated one."""
     counting, taken = {}, {}
     for layer, quantized in zip(simulated.layers, simulated.model.layers, strict=True):
         low, high = ((code - layer.offset_d) * layer.scale_d for code in (-128, 127))
         counting[layer.quantizer] = Counting(low, high, layer.scale_d)
         taken[layer.quantizer] = quantized.place.quantized.name
-    with GraphRunner(GraphDefEditor(source.model).graph_def(source.outputs)) as runner:
+    with GraphRunner(simulated.model.graph_def) as runner:
         for act in (Counting.see, Counting.count):
             for batch in batches:
                 values = runner.run(taken.values(), batch.feeds)

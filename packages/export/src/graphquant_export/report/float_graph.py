@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import attrs
 import tensorflow as tf
 
@@ -28,17 +26,9 @@ class FloatGraph:
     results: dict[str, str]
 
 
-def float_graph(
-    model: tf.compat.v1.GraphDef, outputs: Sequence[str], simulated: SimulatedGraph
-) -> FloatGraph:
-    """`model` without the fake quantisers of its quantised layers.
-
-    Args:
-        model: The frozen graph.
-        outputs: Names of the ops that are its outputs.
-        simulated: The simulation of it.
-    """
-    editor = GraphDefEditor(model)
+def float_graph(simulated: SimulatedGraph) -> FloatGraph:
+    """The model that is simulated, without the fake quantisers of its quantised layers."""
+    editor = GraphDefEditor(simulated.model.graph_def)
     places = [layer.place for layer in simulated.model.layers]
     for place in places:
         name, layer = place.op.name, place.layer
@@ -52,4 +42,4 @@ def float_graph(
     for named, quantized in zip(simulated.layers, simulated.model.layers, strict=True):
         joined = editor.has(named.result) and editor.node(named.result).op in CONCATS
         results[named.name] = named.result if joined else str(quantized.last.op.name)
-    return FloatGraph(editor.graph_def(outputs), results)
+    return FloatGraph(editor.graph_def(simulated.outputs), results)
