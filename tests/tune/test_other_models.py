@@ -16,6 +16,7 @@ from graphquant_tune.distill import distil
 from graphquant_tune.distill_int8 import distil_int8
 from graphquant_tune.folded import fold_model
 from graphquant_tune.loop import Schedule
+from graphquant_tune.quality import Quality
 from graphquant_tune.samples import Samples
 
 v1 = tf.compat.v1
@@ -97,6 +98,17 @@ def test_every_output_of_a_detector_is_within(new_net, images, tmp_path):
         error = np.square(value - deployed[name], dtype=np.float64).sum()
         ratio = 10 * np.log10(np.square(value, dtype=np.float64).sum() / error)
         assert ratio >= wanted - 0.01, name
+
+
+@pytest.mark.parametrize("name", ["int8.deployed_quality", "quality.FloatAnswers.quality"])
+def test_a_quantised_model_that_answers_nan_is_told(models, images, name, monkeypatch, caplog):
+    """In int8 and with weights alone; the warning says what leaves layers float."""
+    lost = Quality(np.inf, -np.inf, 0.0)
+    monkeypatch.setattr(f"graphquant_tune.{name}", lambda *_: lost)
+    weight_only = name.startswith("quality")
+    model, samples = models["classifier"](), {"images": images}
+    tune(model, samples, "onnx", steps=0, weight_only=weight_only)
+    assert "answers NaN or infinity on samples; within leaves" in caplog.text
 
 
 def test_a_model_that_answers_nan_is_refused(new_net):

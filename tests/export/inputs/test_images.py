@@ -122,7 +122,7 @@ def test_what_is_no_image_is_named(photos: tuple[Path, np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "said"), [(1, "has 1 channels"), (4, "has 4 channels")], ids=["grey", "alpha"]
+    ("channels", "said"), [(1, "has 1 channel"), (4, "has 4 channels")], ids=["grey", "alpha"]
 )
 def test_other_channels_than_the_model_takes_are_named(
     photos: tuple[Path, np.ndarray], channels: int, said: str

@@ -45,6 +45,7 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
             curve = curve_of_int8(choices, count, task.report)
     graph_def = task.model.graph_def
     before = after = deployed_quality(task, graph_def, record)
+    task.warn_of_no_numbers(before)
     ended = Ended()
     if task.schedule.steps:
         task.check_exportable(graph_def, record)

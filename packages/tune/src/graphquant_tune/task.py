@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import attrs
 import tensorflow as tf
@@ -59,6 +60,14 @@ class Task:
         exporter = load_registry().exporter(self.target)
         outputs = list(self.model.outputs)
         artifact_size(lambda path: exporter.export(graph_def, outputs, factors, path))
+
+    def warn_of_no_numbers(self, quality: Quality) -> None:
+        """Says of a model that answers NaN or infinity that it does, and what helps."""
+        if not math.isfinite(quality.distance):
+            logger.warning(
+                "quantised, the model answers NaN or infinity on samples; within leaves the layers "
+                "float that cause it, and skip_layers those that you name"
+            )
 
     def warn_of_divergence(self, error: DivergedError) -> Ended:
         """Says that training ended in NaN, so that its start is kept; returns how it ended."""

@@ -63,6 +63,7 @@ def tune_weights(task: Task, goal: Goal) -> TunedModel:
         lambda done, total: task.report("rounding weights", done, total, ""),
     )  # fmt: skip
     before = after = task.answers.quality(made.graph_def)
+    task.warn_of_no_numbers(before)
     record, ended = weight_record(bits, widths), Ended()
     if task.schedule.steps:
         task.check_exportable(made.graph_def, record)

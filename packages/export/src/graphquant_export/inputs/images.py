@@ -124,9 +124,13 @@ class _Decoder:
         channels = self.taken.sizes[2]
         if shape[2] != channels:
             raise ConfigError(
-                f'{argument} ({path}) has {shape[2]} channels; "{self.taken.name}" takes '
+                f'{argument} ({path}) has {_counted(shape[2])}; "{self.taken.name}" takes '
                 f"{channels}: convert it, or give the samples as a .npy"
             )
         if self.taken.dtype.kind != "f":
             image = np.rint(image)
         return image.astype(self.taken.dtype)
+
+
+def _counted(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"
