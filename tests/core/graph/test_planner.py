@@ -192,6 +192,10 @@ def test_a_handler_that_raises_or_lies_is_a_plugin_error_with_handler_and_layer(
         (lambda op: Layer(op.name, op.type, 0, 1, (3, 3), ()), "weight_channel_axes"),
         (lambda op: Layer(op.name, op.type, 0, 1, (3, 3), (1,), 2), "output_channel_axis"),
         (lambda op: Layer(op.name, op.type, 0, output_channel_axis=-3), "output_channel_axis"),
+        (
+            lambda op: Layer(op.name, op.type, 0, 1, (3, 3), (1,), weight_input_axis=2),
+            "weight_input_axis",
+        ),
         (lambda op: Layer(op.name, op.type, 0, 1, (3, 3), (0, 1)), "3 channels in the output.*9"),
     ]:
         handler.answer = answer

@@ -19,18 +19,18 @@ class Layer:
         weight_shape: Static shape of that input, such as ``(3, 3, 16, 32)``.
         weight_channel_axes: Axes of the weight whose row-major product is the output channels:
             ``(3,)`` for Conv2D, ``(2, 3)`` for a depthwise weight ``[kh, kw, C, multiplier]``.
-        weight_input_axis: Axis of the weight that runs along the channels of the activation, ``2``
-            for Conv2D: scaling a channel there and by the inverse in the activation changes
-            nothing. ``None`` where there is none, as in a convolution in groups.
         output_channel_axis: Axis of the op's first output that holds the channels.
         input_channels: Channels of the activation, ``None`` when not static.
         data_format: Value of the op's attribute of that name, such as ``"NHWC"``; ``""`` for an
             op that has none.
-        one_weight_scale: Whether its whole weight has one scale in a record of AMCT's, as that of
-            a MatMul has. A target may take one for each output channel all the same.
         weight_source: Name of the variable or constant behind the weight port; the planner
             fills it in.
         advice: Sentences worth a user's attention that don't stop the quantisation.
+        weight_input_axis: Axis of the weight that runs along the channels of the activation, ``2``
+            for Conv2D: scaling a channel there and by the inverse in the activation changes
+            nothing. ``None`` where there is none, as in a convolution in groups.
+        one_weight_scale: Whether its whole weight has one scale in a record of AMCT's, as that of
+            a MatMul has. A target may take one for each output channel all the same.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Layer:
     weight_port: int | None = None
     weight_shape: tuple[int, ...] | None = None
     weight_channel_axes: tuple[int, ...] = ()
-    weight_input_axis: int | None = None
     output_channel_axis: int = -1
     input_channels: int | None = None
     data_format: str = ""
-    one_weight_scale: bool = False
     weight_source: str | None = None
     advice: tuple[str, ...] = ()
+    weight_input_axis: int | None = None
+    one_weight_scale: bool = False
 
     @property
     def output_channels(self) -> int | None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import attrs
 
+from graphquant_core.listing import listed
 from graphquant_tune.allocation import Bits
 from graphquant_tune.choose_bits import WeightFiles
 from graphquant_tune.compare import Comparison
@@ -51,7 +52,7 @@ def said_of_bits(bits: Sequence[int]) -> str:
     counts = [(width, list(bits).count(width)) for width in sorted(set(bits), reverse=True)]
     width, count = counts[0]
     first = f"{count} layer{'s' if count > 1 else ''} at {width} bits"
-    return ", ".join([first, *(f"{count} at {width}" for width, count in counts[1:])])
+    return listed([first, *(f"{count} at {width}" for width, count in counts[1:])])
 
 
 def curve_of_weights(

@@ -88,4 +88,5 @@ def _proposed(proposal: Proposal) -> Iterator[str]:
             reason = 'since "{}" ({}) has its exact form for static shapes alone'.format(
                 *proposal.opened
             )
-        yield f"proposed: --input-shape {each}={','.join(map(str, shape))}, {reason}"
+        sizes = str(list(shape))[1:-1].replace(" ", "")
+        yield f"proposed: --input-shape {each}={sizes}, {reason}"

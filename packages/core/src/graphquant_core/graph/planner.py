@@ -123,6 +123,9 @@ def _axes_problem(op: tf.Operation, layer: Layer) -> str | None:
     axes = layer.weight_channel_axes
     if not axes or list(axes) != sorted(set(axes)) or not all(0 <= a < len(shape) for a in axes):
         return f"weight_channel_axes ({axes}) must be rising axes of the weight {shape}"
+    along = layer.weight_input_axis
+    if along is not None and not 0 <= along < len(shape):
+        return f"weight_input_axis ({along}) must be an axis of the weight {shape}"
     channels = None if output.rank is None else output.as_list()[axis]
     if channels not in (None, layer.output_channels):
         return (

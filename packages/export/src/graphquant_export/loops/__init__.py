@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from graphquant_export.loops.without_loops import without_loops
+from graphquant_export.loops.remove import without_loops
 
 __all__ = ["without_loops"]

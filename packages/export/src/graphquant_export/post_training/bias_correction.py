@@ -86,7 +86,9 @@ def with_corrected_biases(
     factors = dict(record)
     for name, values in found.items():
         correction = np.average(values, axis=0, weights=sizes)
-        factors[name] = attrs.evolve(factors[name], bias_correction=correction)
+        # Behind what answers NaN when it is rounded, as a logarithm does, there is no mean.
+        if np.isfinite(correction).all():
+            factors[name] = attrs.evolve(factors[name], bias_correction=correction)
     return attrs.evolve(record, factors=factors)
 
 

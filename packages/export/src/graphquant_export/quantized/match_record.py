@@ -47,8 +47,8 @@ def match_record(view: GraphView, plan: Plan, record: Record) -> Record:
     """
     _check_complete(view.graph, plan, record)
     record = _of_layers_that_are_left(view.graph, plan, record)
-    validate_record(record, plan)
     _check_outside_loops(view, record)
+    validate_record(record, plan)
     return record
 
 
