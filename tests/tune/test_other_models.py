@@ -78,7 +78,9 @@ def test_a_front_end_that_int8_destroys_stays_float(new_net, caplog):
     everything = tune(model, samples, "ascend", steps=0)
     assert everything.before.sqnr < 20
     found = tune(model, samples, "ascend", steps=0, within="30dB")
-    assert set(everything.bits) - set(found.bits) == {"stft", "bands"}
+    floats = set(everything.bits) - set(found.bits)
+    assert "bands" in floats
+    assert floats <= {"stft", "bands"}
     assert found.before.sqnr >= 30
     assert caplog.messages == []
 
