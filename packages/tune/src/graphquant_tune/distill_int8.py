@@ -14,11 +14,11 @@ import tensorflow as tf
 
 import graphquant_qat as amct
 from graphquant_core.graph.frozen import cpu_session
+from graphquant_core.quiet import nothing_said
 from graphquant_core.record import Record, parse_record
 from graphquant_export.inputs.quiet import quiet_tensorflow
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.loop import Ended, Loop, Progress, Schedule
-from graphquant_tune.quiet import nothing_said
 from graphquant_tune.samples import Samples
 from graphquant_tune.student import build_student, import_with_variables
 from graphquant_tune.teacher import Teacher

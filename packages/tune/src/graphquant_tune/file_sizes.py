@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.quiet import nothing_said
 from graphquant_tune.allocation import Bits, first_that
-from graphquant_tune.quiet import nothing_said
 
 MOST_FILES = 6
 """Files that are written to find the allocation that fits; two are mostly enough."""

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from graphquant_core.exceptions import ConfigError
+from graphquant_core.quiet import nothing_said
 from graphquant_core.record import Record
 from graphquant_core.registry import load_registry
 from graphquant_core.target_rules import TargetRules
@@ -22,7 +23,6 @@ from graphquant_tune.folded import with_graph
 from graphquant_tune.goals import Within, unreachable
 from graphquant_tune.layer_costs import LayerSensitivity
 from graphquant_tune.quality import FloatAnswers, Quality
-from graphquant_tune.quiet import nothing_said
 from graphquant_tune.task import Task
 
 RANGE_SAMPLES = 256

@@ -18,6 +18,7 @@ import tensorflow as tf
 from graphquant_core.graph import PassThrough
 from graphquant_core.graph.frozen import GraphDefEditor, cpu_session, import_frozen
 from graphquant_core.graph.frozen.node_def import const_node, node_def
+from graphquant_core.quiet import nothing_said
 from graphquant_core.record import Record
 from graphquant_export.inputs.batches import make_batches
 from graphquant_export.post_training.samples import run_batch
@@ -65,7 +66,8 @@ def with_corrected_biases(
     Raises: as `graphquant_export.quantized.simulate.simulate`, and `sample_values` for
         `calibration`.
     """
-    simulated = simulate(model, outputs, record)
+    with nothing_said("graphquant_export"):
+        simulated = simulate(model, outputs, record)
     graph_def, layers = _correcting(simulated)
     if not layers:
         return record

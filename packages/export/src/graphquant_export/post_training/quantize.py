@@ -18,6 +18,7 @@ from graphquant_core.graph.frozen import (
 )
 from graphquant_core.grid import INT8
 from graphquant_core.quantize import affine_params
+from graphquant_core.quiet import nothing_said
 from graphquant_core.record import LayerFactors, Record
 from graphquant_export.post_training.bias_correction import with_corrected_biases
 from graphquant_export.post_training.equalize import (
@@ -130,7 +131,8 @@ def quantize_post_training(
         ends = {name: estimate(value, INT8) for name, value in found.items()}
         return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
-    simulated = simulate(model, names, record)
+    with nothing_said("graphquant_export"):
+        simulated = simulate(model, names, record)
     for rules in targets.values():
         record = complete_record(TargetPlanner(simulated, rules, ()), record, observe)
     return record
