@@ -229,6 +229,7 @@ def test_no_file_of_a_target_takes_the_place_of_the_record(
         (["--weight-only", "--batch-size", "8"], "--batch-size is for the ranges of activations"),
         (["--weight-only", "--no-equalize"], "--no-equalize is for the ranges of activations"),
         (["--weight-only", "--no-correct-bias"], "--no-correct-bias is for the ranges"),
+        (["--weight-only", "--correct-bias"], "--correct-bias is for the ranges"),
         (["--weight-only", "--bits", "9"], "bits (9)"),
         (["--weight-only", "--layer-bits", "conv"], "--layer-bits (conv)"),
         (["--calibration", "missing.npy"], "missing.npy"),

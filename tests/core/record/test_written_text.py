@@ -23,6 +23,8 @@ ENTRY = """record {
     offset_w: 0
     offset_w: -7
     dst_type: "INT8"
+    tensor_balance_factor: 0.25
+    tensor_balance_factor: 12
   }
 }
 """

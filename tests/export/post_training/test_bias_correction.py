@@ -84,6 +84,14 @@ def test_the_mean_of_each_channel_is_that_of_the_float_model() -> None:
     assert min(distances[1]) > 100
 
 
+@pytest.mark.parametrize("target", ["ascend", "litert", ("ascend", "litert")])
+def test_a_record_that_amct_reads_holds_layers_alone(target: str | tuple[str, str]) -> None:
+    """AMCT refuses a key that is no layer of the model, so that none is there unless asked for."""
+    record = quantize_post_training(MODEL, ["y"], {"x": X}, target=target)
+    corrected = [name for name, factors in record.items() if factors.bias_correction is not None]
+    assert bool(corrected) == (target == "litert")
+
+
 @pytest.mark.parametrize("target", ["ascend", "litert", "onnx", "mnn"])
 def test_every_runtime_computes_with_the_corrected_biases(target: str, tmp_path: Path) -> None:
     """From the text of the record, the runtime returns the codes that are meant."""

@@ -32,7 +32,7 @@ def quantize(
     activation: str | RangeEstimator = "mse",
     skip_layers: Iterable[str] = (),
     equalize: bool = True,
-    correct_bias: bool = True,
+    correct_bias: bool | None = None,
     batch_size: int = 16,
     progress: Callable[[int, int], object] | None = None,
 ) -> Record:
@@ -45,7 +45,8 @@ def quantize(
         activation: ``"mse"``, ``"ifmr"``, ``"min_max"`` or ``"percentile"``, or a function.
         skip_layers: Names or patterns of layers that stay float.
         equalize: Whether channels between layers are brought to one size where that helps.
-        correct_bias: Whether each bias makes up for what rounding does to the mean of its channel.
+        correct_bias: Whether each bias makes up for what rounding does to the mean of its channel;
+            by default unless `target` has a record of layers alone, as ``"ascend"``.
         batch_size: Samples that are run at once.
         progress: Called with (samples done, samples in all) after each batch.
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
-from graphquant_cli.exporting import (
-    RECORD,
-    check_inputs_are_kept,
-    print_artifact,
-    read_options,
-    write_weight_sources,
-)
+from graphquant_cli.exporting import RECORD, check_inputs_are_kept, read_options
 from graphquant_cli.help_text import examples
 from graphquant_cli.loading import check_image_range, load, load_feeds
-from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
     BatchSizeOption,
     CalibrationOption,
@@ -32,13 +25,8 @@ from graphquant_cli.options import (
     SkipLayersOption,
     TargetOption,
 )
-from graphquant_cli.progress import progress_bar
+from graphquant_cli.quantizing import quantize_all, quantize_weights
 from graphquant_core.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    from graphquant_core.plan import Plan
-    from graphquant_core.record import Record
-    from graphquant_export.inputs import LoadedModel
 
 ACTIVATION, BATCH_SIZE = "mse", 16
 EPILOG = examples(
@@ -72,12 +60,14 @@ def quantize(
         ),
     ] = True,
     correct_bias: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--correct-bias/--no-correct-bias",
-            help="Whether biases make up for what rounding does to the mean of a channel.",
+            help="Whether biases make up for what rounding does to the mean of a channel; by "
+            "default unless the target's record holds layers alone, as ascend's.",
+            show_default=False,
         ),
-    ] = True,
+    ] = None,
     weight_only: Annotated[
         bool,
         typer.Option(
@@ -148,7 +138,7 @@ def quantize(
         {
             "--activation": activation != ACTIVATION,
             "--no-equalize": not equalize,
-            "--no-correct-bias": not correct_bias,
+            "--correct-bias" if correct_bias else "--no-correct-bias": correct_bias is not None,
             "--batch-size": batch_size != BATCH_SIZE,
         },
     )
@@ -177,7 +167,7 @@ def quantize(
             "block_size": block_size,
             "skip_layers": skipped,
         }
-        _quantize_weights(loaded, target, save_path, samples, weights, keywords, as_json)
+        quantize_weights(loaded, target, save_path, samples, weights, keywords, as_json)
     else:
         assert samples is not None
         options = {
@@ -187,7 +177,7 @@ def quantize(
             "skip_layers": skipped,
             "batch_size": batch_size,
         }
-        _quantize_all(loaded, target, save_path, samples, options, keywords, as_json)
+        quantize_all(loaded, target, save_path, samples, options, keywords, as_json)
 
 
 def _check_before_samples(activation: str, save_path: Path) -> None:
@@ -197,84 +187,6 @@ def _check_before_samples(activation: str, save_path: Path) -> None:
 
     range_estimator(activation)
     check_writable(Path(f"{save_path}{RECORD}"), "save_path")
-
-
-def _quantize_all(
-    model: LoadedModel,
-    target: str,
-    save_path: Path,
-    samples: dict[str, Any],
-    options: dict[str, Any],
-    keywords: dict[str, Any],
-    as_json: bool,
-) -> None:
-    from graphquant_export import export, write_record
-    from graphquant_export import quantize as find_record
-
-    record_path = Path(f"{save_path}{RECORD}")
-    with progress_bar("calibrating") as progress:
-        record = find_record(model, samples, target, progress=progress, **options)
-    artifact = export(model, record, target, save_path, samples=samples, **keywords)
-    write_record(record_path, cast("Record", artifact.source.record))
-    if not as_json:
-        typer.echo(f"{len(record)} layers are quantised; wrote {record_path}")
-    print_artifact(artifact, as_json, {"record": str(record_path), "layers": list(record)})
-
-
-def _quantize_weights(
-    model: LoadedModel,
-    target: str,
-    save_path: Path,
-    samples: dict[str, Any] | None,
-    options: dict[str, Any],
-    keywords: dict[str, Any],
-    as_json: bool,
-) -> None:
-    import attrs
-
-    from graphquant_export import export
-
-    wq = need("graphquant_wq", "quantize --weight-only")
-    with progress_bar("rounding") as progress:
-        found = wq.quantize_frozen_weights(
-            model.graph_def, model.outputs, samples=samples, progress=progress, **options
-        )
-    on_grid = attrs.evolve(model, graph_def=found.graph_def)
-    artifact = export(on_grid, found.params, target, save_path, **keywords)
-    if not as_json:
-        ops = "op is" if len(found.params) == 1 else "ops are"
-        typer.echo(f"the weights of {len(found.params)} {ops} quantised{_float_rest(found.plan)}")
-        for line in _described(found, samples is not None):
-            typer.echo(line)
-    sources = write_weight_sources(found.graph_def, found.params, save_path, artifact.paths)
-    layers = [attrs.asdict(layer) for layer in found.params]
-    rounded = [attrs.asdict(layer) for layer in found.rounded]
-    skips = [{"name": skip.name, "reason": skip.reason} for skip in found.plan.skips]
-    print_artifact(
-        artifact, as_json, {"layers": layers, "skips": skips, "rounded": rounded}, sources
-    )
-
-
-def _described(found: Any, sampled: bool) -> list[str]:
-    """What of the result the options don't say."""
-    plain = [layer for layer in found.rounded if layer.method == "nearest"] if sampled else []
-    lines = []
-    if found.kept_wide:
-        layers = "layer has" if len(found.kept_wide) == 1 else "layers have"
-        count, first = len(found.kept_wide), found.kept_wide[0]
-        lines.append(f'{count} small {layers} 8 bits, such as "{first}"')
-    if plain:
-        more = f" (and {len(plain) - 1} more)" if len(plain) > 1 else ""
-        lines.append(f'"{plain[0].name}"{more} is rounded to the nearest: {plain[0].reason}')
-    return lines
-
-
-def _float_rest(plan: Plan) -> str:
-    if not plan.skips:
-        return ""
-    first = plan.skips[0]
-    stay = "stays" if len(plan.skips) == 1 else "stay"
-    return f'; {len(plan.skips)} {stay} float, such as "{first.name}": {first.reason}'
 
 
 def _check_options(

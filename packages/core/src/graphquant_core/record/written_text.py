@@ -19,7 +19,7 @@ _ENTRY = re.compile(
     rf"record \{{\n  key: {_STRING}\n  value \{{\n"
     rf"    scale_d: ({_FLOAT})\n    offset_d: ({_INT})\n"
     rf"((?:    scale_w: {_FLOAT}\n)*)((?:    offset_w: {_INT}\n)*)"
-    rf"(?:    dst_type: {_STRING}\n)?"
+    rf"(?:    dst_type: {_STRING}\n)?((?:    tensor_balance_factor: {_FLOAT}\n)*)"
     r"  \}\n\}\n"
 )
 
@@ -31,11 +31,12 @@ def parse_written(text: str) -> Any | None:
         found = _ENTRY.match(text, position)
         if found is None:
             return None
-        key, scale_d, offset_d, scale_w, offset_w, dst_type = found.groups()
+        key, scale_d, offset_d, scale_w, offset_w, dst_type, balance = found.groups()
         value = message.record.add(key=key).value
         value.scale_d, value.offset_d = float(scale_d), int(offset_d)
         value.scale_w.extend(map(float, _numbers(scale_w)))
         value.offset_w.extend(map(int, _numbers(offset_w)))
+        value.tensor_balance_factor.extend(map(float, _numbers(balance)))
         if dst_type is not None:
             value.dst_type = dst_type
         position = found.end()

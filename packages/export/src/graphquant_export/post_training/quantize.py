@@ -54,7 +54,7 @@ def quantize_post_training(
     skip_layers: Iterable[str] = (),
     target: str | Sequence[str] = "ascend",
     equalize: bool = True,
-    correct_bias: bool = True,
+    correct_bias: bool | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int, int], object] | None = None,
 ) -> Record:
@@ -80,7 +80,9 @@ def quantize_post_training(
             half of the noise that rounding makes. The record holds by what they are divided
             (`LayerFactors.balance`); the model stays as it is.
         correct_bias: Whether what rounding adds to the mean of an output channel is taken off its
-            bias (`LayerFactors.bias_correction`).
+            bias (`LayerFactors.bias_correction`), which is an entry of its own in the record. By
+            default unless a target's record holds entries of layers alone, as Ascend's: AMCT's
+            own tools refuse others.
         batch_size: Samples that are run at once.
         progress: Called with (samples done, samples in all) after each batch.
 
@@ -121,9 +123,10 @@ def quantize_post_training(
             scale_d, offset_d, scale_w, dst_type="INT8", balance=balance
         )
     record = Record(factors)
-    if correct_bias:
+    rounds = [rules.rounds for rules in targets.values()]
+    if all(rounds) if correct_bias is None else correct_bias:
         record = with_corrected_biases(record, model, names, calibration, batch_size)
-    if not any(rules.rounds for rules in targets.values()):
+    if not any(rounds):
         return record
 
     def observe(tensors: Sequence[str]) -> dict[str, Range]:
