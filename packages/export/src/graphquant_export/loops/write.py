@@ -69,7 +69,7 @@ def _write_loop(scope: Scope, loop: Loop) -> None:
     step = 0
     condition = loop.condition
     while scope.numbers.evaluate(condition, condition.results[0], _chosen(known, values)):
-        if (step + 1) * len(each) > _MOST_OPS:
+        if (step + 1) * max(len(each), 1) > _MOST_OPS:
             raise OpenLoopError(f"its steps are more than {_MOST_OPS} ops")
         current = attrs.evolve(
             shared,
