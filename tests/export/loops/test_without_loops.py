@@ -243,11 +243,18 @@ def test_an_element_that_nothing_wrote_is_said(version):
         without_loops(build(make, version), ["out"], "MNN")
 
 
-def test_a_loop_of_too_many_steps_is_refused(monkeypatch):
-    """A converter would take longer than anyone waits."""
+def counting(x):
+    """Steps that do nothing with data, of which there are many."""
+    return loop(lambda i, _: i < 20, lambda i, y: (i + 1, y), 0, x)[1]
+
+
+@pytest.mark.parametrize("make", [product, counting])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_loop_of_too_many_steps_is_refused(monkeypatch, make, version):
+    """A converter would take longer than anyone waits, and so would counting."""
     monkeypatch.setattr(write, "_MOST_OPS", 2)
     with pytest.raises(UnsupportedLayerError, match="its steps are more than 2 ops"):
-        without_loops(build(product, 2), ["out"], "MNN")
+        without_loops(build(make, version), ["out"], "MNN")
 
 
 def test_a_graph_without_a_loop_is_itself():
