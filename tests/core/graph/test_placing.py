@@ -42,6 +42,16 @@ class Times:
         return FakeQuantized(output, scale, tf.constant(0), request.grid, tf.constant(True))
 
 
+class Tripled:
+    """Has a constant of its own."""
+
+    name = "tripled"
+
+    def build(self, values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+        output = tf.multiply(values, tf.constant(3.0), name="tripled")
+        return FakeQuantized(output, tf.identity(output), tf.constant(0), request.grid, None)
+
+
 def request(key: str, start: float = 2.0) -> QuantizerRequest:
     return QuantizerRequest(key, INT8, options={"start": start})
 
@@ -197,3 +207,26 @@ def test_copies_take_their_constants_from_the_first() -> None:
         assert {v.initial_value.op.name for v in graph.get_collection("variables")} == starts
     place(graph, {"third": request("third", 5.0)})
     assert run(graph, "third:0").tolist() == [[20.0, 60.0]]
+
+
+def test_constants_are_shared_on_one_device_alone() -> None:
+    """What a device computes takes no constant of another one, which would be copied each time."""
+    graph = tf.Graph()
+    devices = ["/CPU:0", "/CPU:1", "/CPU:0", "/CPU:1"]
+    with graph.as_default():
+        x = v1.placeholder(tf.float32, [None, 2], "x")
+        for number, device in enumerate(devices):
+            with v1.device(device):
+                x = tf.nn.relu(x, name=f"layer{number}")
+    with Rewrite(graph) as rewrite:
+        placer = QuantizerPlacer(rewrite)
+        for number in range(len(devices)):
+            op = graph.get_operation_by_name(f"layer{number}")
+            placer.activation(op, 0, Tripled(), request(f"key{number}"))
+        placer.finish()
+    taken = [op.inputs[1].op for op in graph.get_operations() if op.name.endswith("/tripled")]
+    assert len(taken) == len(devices)
+    assert len(set(taken)) == 2
+    for op in graph.get_operations():
+        if op.name.endswith("/tripled"):
+            assert op.inputs[1].op.device == op.device

@@ -28,11 +28,12 @@ ENTRY = """record {
   }
 }
 """
-numbers = st.sampled_from(
-    ["0", "-0", "007", "0x10", "1.", ".5", "1.5f", "1e5", "1E5", "1e-400", "1e40", "-1.25", "nan",
-     "inf", "-infinity", "2147483647", "2147483648", "-2147483648", "99999999999", "1_0", "٣", "+1",
-     "- 1", "16777217", "0.1", "1.17549435e-38"]
-)  # fmt: skip
+NUMBERS = [
+    "0", "-0", "007", "017", "0x10", "1.", ".5", "1.5f", "1e5", "1E5", "1e-400", "1e40", "-1.25",
+    "nan", "inf", "-infinity", "2147483647", "2147483648", "-2147483648", "99999999999", "1_0", "٣", "+1",
+    "- 1", "16777217", "0.1", "1.17549435e-38"
+]  # fmt: skip
+numbers = st.sampled_from(NUMBERS)
 strings = st.sampled_from(["", "a", r"\"", r"\n", "ü", '"', "\x7f", "\ud800", "a'b", "b\\", "x\ty"])
 
 
@@ -41,6 +42,18 @@ def by_protobuf(text: str) -> object:
         return text_format.Parse(text, ScaleOffsetRecord())
     except (text_format.ParseError, UnicodeError):
         return None
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("field", ["0.0394387953", "-11", "1.5e-05", "-7", "0.25"])
+def test_a_number_in_any_field_is_read_as_protobuf_reads_it(field: str, number: str) -> None:
+    """To the bit, or not here: a leading 0 makes an integer octal."""
+    text = ENTRY.replace(field, number)
+    found = parse_written(text)
+    if found is not None:
+        expected = by_protobuf(text)
+        assert expected is not None
+        assert found.SerializeToString() == expected.SerializeToString()  # type: ignore[attr-defined]
 
 
 @given(numbers, numbers, numbers, numbers, strings, strings)

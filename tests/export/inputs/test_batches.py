@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from graphquant_core.exceptions import ConfigError, RangeError
+from graphquant_core.exceptions import ConfigError, NonFiniteError, RangeError
 from graphquant_export.inputs.batches import make_batches
 from graphquant_export.inputs.feeds import checked_feeds
 
@@ -67,6 +67,14 @@ def test_the_default_bounds_the_values_of_a_batch():
     assert [row[0] for row in sizes(graph, x=(300, 2))] == [256, 44]
     assert [row[0] for row in sizes(graph, x=(5, 2**19))] == [2, 2, 1]
     assert [row[0] for row in sizes(graph, x=(2, 2**21))] == [1, 1]
+
+
+def test_all_parts_are_checked_before_the_first_is_taken():
+    """NaN in the last of a thousand samples is told at once, not after minutes of running."""
+    values = np.ones((1000, 2), np.float32)
+    values[-1, 0] = np.nan
+    with pytest.raises(NonFiniteError, match="NaN"):
+        make_batches(graph_of(x=[None, 2]), {"x": values}, 10)
 
 
 def test_one_part_is_in_memory_at_a_time(tmp_path):

@@ -123,3 +123,21 @@ def test_a_correction_that_does_not_fit_is_refused(correction: list[float], said
     record = attrs.evolve(record, factors={**record, "first": wrong})
     with pytest.raises(RecordError, match=f'"first" {said}'):
         simulate(MODEL, ["y"], record)
+
+
+def test_what_has_no_mean_is_not_corrected() -> None:
+    """What falls below 0 by rounding has no logarithm, and what is behind it no mean."""
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 8, 8, 6], "x")
+        y = tf.nn.conv2d(x, np.eye(6, dtype=np.float32)[None, None], 1, "SAME", name="first")
+        y = tf.nn.relu(tf.nn.bias_add(y, np.zeros(6, np.float32)))
+        y = tf.math.log(y - 5e-7)
+        y = tf.nn.conv2d(y, _normal(1, 1, 6, 4), 1, "SAME", name="second")
+        tf.nn.bias_add(y, _normal(4), name="y")
+    samples = np.abs(X) + np.float32(1e-6)
+    samples[0, 0, 0] = 1e-6
+    record = quantize_post_training(
+        graph.as_graph_def(), ["y"], {"x": samples}, correct_bias=True, equalize=False
+    )
+    assert record["first"].bias_correction is not None
+    assert record["second"].bias_correction is None

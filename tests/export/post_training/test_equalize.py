@@ -72,6 +72,15 @@ def batch_norm(x: tf.Tensor, w: Weights) -> tf.Tensor:
     return tf.nn.conv2d(y, w.make(3, 3, 8, 4, taken=2), 1, "SAME", name="second")
 
 
+def fused_batch_norm(x: tf.Tensor, w: Weights) -> tf.Tensor:
+    """The op of a batch norm, whose mean is far from zero."""
+    y = tf.nn.conv2d(x, w.make(3, 3, 6, 8), 1, "SAME", name="first")
+    scale, offset, mean = w.make(8, given=0) + 0.5, w.make(8, given=0), w.make(8) + 2
+    variance = np.abs(w.make(8)) + 0.5
+    y, *_ = v1.nn.fused_batch_norm(y, scale, offset, mean, variance, is_training=False)
+    return tf.nn.conv2d(tf.nn.relu(y), w.make(3, 3, 8, 4, taken=2), 1, "SAME", name="second")
+
+
 def transposed(x: tf.Tensor, w: Weights) -> tf.Tensor:
     """Two transposed convolutions: [kh, kw, out, in]."""
     shapes = [tf.shape(x)[0], 16, 16, 8], [tf.shape(x)[0], 16, 16, 4]
@@ -124,6 +133,7 @@ KINDS: tuple[Callable[[tf.Tensor, Weights], tf.Tensor], ...] = (
     conv_pair,
     depthwise_chain,
     batch_norm,
+    fused_batch_norm,
     transposed,
     dense_behind_flatten,
     averaged,
@@ -184,8 +194,8 @@ def test_the_function_in_float_is_unchanged(kind: Callable[..., tf.Tensor]) -> N
     """In float64 the two graphs differ by what float32 weights round; names are the same."""
     graph_def = graph_of(kind)
     found = equalized(graph_def, ["y"], {"x": X})
-    # TensorFlow has no kernel of its CPU for NCHW in float64.
-    wide = kind is not channels_first
+    # TensorFlow's CPU has no kernel in float64 for NCHW and for the op of a batch norm.
+    wide = kind not in (channels_first, fused_batch_norm)
     wanted = run(in_float64(graph_def), X.astype(np.float64)) if wide else run(graph_def)
     given = run(in_float64(found), X.astype(np.float64)) if wide else run(found)
     assert np.abs(given - wanted).max() < (1e-6 if wide else 1e-5) * np.abs(wanted).max()
@@ -290,6 +300,30 @@ def test_a_balance_that_is_not_possible_is_named(
     record = attrs.evolve(record, factors={**record, layer: wrong})
     with pytest.raises(RecordError, match=said):
         simulate(graph_def, ["y"], record)
+
+
+def test_a_channel_that_comes_from_elsewhere_cannot_be_scaled() -> None:
+    """Of channels that are joined, those of the model's input have nothing that divides them."""
+    graph_def = graph_of(concatenated)
+    record = _record(graph_def, equalize=False)
+    wrong = attrs.evolve(record["second"], balance=[2.0] * 14)
+    record = attrs.evolve(record, factors={**record, "second": wrong})
+    with pytest.raises(RecordError, match="can't be scaled where it comes from"):
+        simulate(graph_def, ["y"], record)
+
+
+def _nearly_dead(x: tf.Tensor, w: Weights) -> tf.Tensor:
+    weight = w.make(3, 3, 6, 8, given=3)
+    weight[..., 2] *= 1e-20
+    y = tf.nn.relu(tf.nn.conv2d(x, weight, 1, "SAME", name="first"))
+    return tf.nn.conv2d(y, w.make(3, 3, 8, 4, taken=2), 1, "SAME", name="second")
+
+
+def test_a_channel_that_is_as_good_as_zero_is_not_blown_up() -> None:
+    """Its factor is at most 4,096 times smaller than the largest."""
+    balance = _record(graph_of(_nearly_dead))["second"].balance
+    assert balance is not None
+    assert 100 < balance.max() / balance.min() <= 4096 * 1.001
 
 
 def test_one_layer_alone_cannot_scale_what_two_take() -> None:
