@@ -83,3 +83,13 @@ def test_another_balance_is_a_difference_and_ones_are_none() -> None:
     ]
     reasons = [compare_records(records[0], other)[0].reason for other in records]
     assert reasons == ["", "", "tensor_balance_factor"]
+
+
+def test_another_correction_is_a_difference_and_zeros_are_none() -> None:
+    """The same for what is added to biases."""
+    records = [
+        Record({"conv": LayerFactors(0.5, 0, [0.25], bias_correction=correction)})
+        for correction in (None, [0, 0], [0, 1])
+    ]
+    reasons = [compare_records(records[0], other)[0].reason for other in records]
+    assert reasons == ["", "", "bias"]
