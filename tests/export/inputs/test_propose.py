@@ -22,7 +22,10 @@ def normal(*shape):
 
 
 def layers(x, name="behind"):
-    x = tf.identity(x, name=name)
+    return first_layers(tf.identity(x, name=name))
+
+
+def first_layers(x):
     y = tf.nn.relu(tf.nn.conv2d(x, normal(3, 3, 3, 4), 1, "SAME", name="conv"))
     return tf.matmul(tf.reduce_mean(y, [1, 2]), normal(4, 5))
 
@@ -30,6 +33,11 @@ def layers(x, name="behind"):
 def mapped():
     x = v1.placeholder(tf.float32, [None, 8, 8, 3], "x")
     return layers(tf.map_fn(tf.image.per_image_standardization, x))
+
+
+def mapped_to_a_layer():
+    x = v1.placeholder(tf.float32, [None, 8, 8, 3], "x")
+    return first_layers(tf.map_fn(tf.image.per_image_standardization, x))
 
 
 def mapped_then_scaled():
@@ -60,7 +68,7 @@ def one_decoded_image():
 
 @pytest.mark.parametrize(
     "build",
-    [mapped, mapped_then_scaled, decoded, parsed, one_decoded_image],
+    [mapped, mapped_to_a_layer, mapped_then_scaled, decoded, parsed, one_decoded_image],
     ids=lambda b: b.__name__,
 )
 def test_the_model_that_is_proposed_is_exported(tmp_path, build):
@@ -94,6 +102,21 @@ def test_a_model_whose_layers_stand_before_a_loop_begins_where_it_did():
     assert proposed.opened[1] == "StatelessWhile"
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_loop_that_holds_layers_is_no_preprocessing(version):
+    """A recurrent layer stays in the model, though some targets take no loop of an open length."""
+
+    def recurrent():
+        x = v1.placeholder(tf.float32, [None, 6, 3], "x")
+        rows, kernel = tf.transpose(x, [1, 0, 2]), tf.constant(normal(3, 3))
+        y = tf.scan(lambda y, row: tf.tanh(tf.matmul(y, kernel) + row), rows, rows[0])
+        return tf.matmul(y[-1], normal(3, 5))
+
+    proposed = propose_inputs(load(recurrent, version))
+    assert proposed.inputs == ()
+    assert proposed.input_shapes == {"x": (1, 6, 3)}
+
+
 @pytest.mark.parametrize(
     ("shape", "wanted"),
     [
@@ -110,10 +133,13 @@ def test_open_sizes_become_static(shape, wanted):
     assert proposed.input_shapes == wanted
 
 
-def load(build):
-    v1.enable_control_flow_v2()
-    with tf.Graph().as_default() as graph:
-        tf.identity(build(), name="out")
+def load(build, version=2):
+    (v1.enable_control_flow_v2 if version == 2 else v1.disable_control_flow_v2)()
+    try:
+        with tf.Graph().as_default() as graph:
+            tf.identity(build(), name="out")
+    finally:
+        v1.enable_control_flow_v2()
     return LoadedModel(graph.as_graph_def(), ("x",), ("out",))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSet, Sequence
 
 import tensorflow as tf
 
@@ -34,28 +34,47 @@ def skips_in_functions(view: GraphView, is_candidate: Callable[[str], bool]) -> 
     }
     if not callers:
         return
-    library = {
-        function.signature.name: function.node_def
-        for function in view.graph.as_graph_def().library.function
-    }
+    library = function_library(view.graph)
     seen: set[str] = set()
     for op, names in callers.items():
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop(0)
-            if name in seen or name not in library:
-                continue
-            seen.add(name)
-            for node in library[name]:
-                waiting.extend(functions_called_by(node))
-                if is_candidate(node.op):
-                    reason = IN_LOOP if op.type in WHILE_TYPES else _IN_FUNCTION
-                    yield Skip(
-                        f"{name}/{node.name}",
-                        node.op,
-                        f'it is inside the function "{name}" that "{op.name}" ({op.type}) calls, '
-                        f"{reason}",
-                    )
+        for name, node in nodes_in_functions(names, library, seen):
+            if is_candidate(node.op):
+                reason = IN_LOOP if op.type in WHILE_TYPES else _IN_FUNCTION
+                yield Skip(
+                    f"{name}/{node.name}",
+                    node.op,
+                    f'it is inside the function "{name}" that "{op.name}" ({op.type}) calls, '
+                    f"{reason}",
+                )
+
+
+def function_library(graph: tf.Graph) -> dict[str, Sequence[tf.compat.v1.NodeDef]]:
+    """The nodes of each function of `graph`, by its name."""
+    library = graph.as_graph_def().library.function
+    return {function.signature.name: function.node_def for function in library}
+
+
+def nodes_in_functions(
+    names: Iterable[str],
+    library: Mapping[str, Sequence[tf.compat.v1.NodeDef]],
+    seen: MutableSet[str],
+) -> Iterator[tuple[str, tf.compat.v1.NodeDef]]:
+    """(function, node) for each node of the functions called so, and of those that they call.
+
+    Args:
+        names: Names of functions; what is none is left out.
+        library: What `function_library` returned.
+        seen: Names of functions that are left out; those that are gone through come to them.
+    """
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name in seen or name not in library:
+            continue
+        seen.add(name)
+        for node in library[name]:
+            waiting.extend(functions_called_by(node))
+            yield name, node
 
 
 def _may_call(op: tf.Operation) -> bool:

@@ -9,6 +9,13 @@ import tensorflow as tf
 
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
+from graphquant_core.graph.functions import (
+    function_library,
+    functions_called_by,
+    nodes_in_functions,
+)
+from graphquant_core.graph.while_loops import ops_in_loops
+from graphquant_core.registry import load_registry
 from graphquant_export.inputs.begin_at import begin_at
 from graphquant_export.inputs.loaded_model import LoadedModel
 
@@ -51,7 +58,8 @@ def propose_inputs(model: LoadedModel) -> Proposal:
     begin = _begin(view, model.outputs, foreign)
     proposal = Proposal()
     if begin is not None:
-        first = next(op for op in (*foreign, begin) if not op.type.startswith("Placeholder"))
+        named = [op for op in foreign if not op.type.startswith("Placeholder")]
+        first = next(filter(_has_foreign_type, named), named[0])
         proposal = Proposal((begin.name,), (first.name, first.type))
         model = begin_at(model, proposal.inputs, keep_outputs=False)
         view = GraphView(model.graph())
@@ -70,7 +78,7 @@ def propose_inputs(model: LoadedModel) -> Proposal:
 def _of_layers(model: LoadedModel) -> tuple[GraphView, LoadedModel]:
     """`model` without outputs that no layer has a part in, such as what a loop returns besides."""
     view = GraphView(model.graph())
-    behind = view.downstream(_layers(view))
+    behind = view.downstream(_computing(view))
     outputs = tuple(
         name for name in model.outputs if view.graph.get_operation_by_name(name) in behind
     )
@@ -80,15 +88,30 @@ def _of_layers(model: LoadedModel) -> tuple[GraphView, LoadedModel]:
     return GraphView(import_frozen(pruned)), LoadedModel(pruned, model.inputs, outputs)
 
 
-def _layers(view: GraphView) -> set[tf.Operation]:
-    layers = plan_graph(view.graph, view=view).layers
-    return {view.graph.get_operation_by_name(layer.name) for layer in layers}
+def _computing(view: GraphView) -> set[tf.Operation]:
+    """The layers, and what layers are inside of that stay float, such as the loop of an LSTM."""
+    handlers = load_registry().handlers
+    library = function_library(view.graph)
+    loops = ops_in_loops(view)
+
+    def computes(op: tf.Operation) -> bool:
+        if op.name in loops:
+            return op.type in handlers
+        called = functions_called_by(op.node_def)
+        return any(node.op in handlers for _, node in nodes_in_functions(called, library, set()))
+
+    layers = {layer.name for layer in plan_graph(view.graph, view=view).layers}
+    return {op for op in view.operations if op.name in layers or computes(op)}
+
+
+def _has_foreign_type(op: tf.Operation) -> bool:
+    return op.type in _FOREIGN or op.type.startswith(_FOREIGN_STARTS)
 
 
 def _is_foreign(op: tf.Operation) -> bool:
-    if op.type in _FOREIGN or op.type.startswith(_FOREIGN_STARTS):
-        return True
-    return any(tensor.dtype.base_dtype == tf.string for tensor in (*op.inputs, *op.outputs))
+    return _has_foreign_type(op) or any(
+        tensor.dtype.base_dtype == tf.string for tensor in (*op.inputs, *op.outputs)
+    )
 
 
 def _has_data(view: GraphView, op: tf.Operation) -> bool:
@@ -99,10 +122,12 @@ def _begin(
     view: GraphView, outputs: Collection[str], foreign: Collection[tf.Operation]
 ) -> tf.Operation | None:
     """The first op of a known shape behind all of `foreign` that has all layers behind it."""
-    layers = _layers(view)
+    layers = _computing(view)
     if not foreign or not layers:
         return None
-    narrow = [op for op in _narrow(view, outputs, foreign) if layers <= view.downstream([op])]
+    narrow = [
+        op for op in _narrow(view, outputs, foreign) if layers <= view.downstream([op]) - {op}
+    ]
     sized = (op for op in narrow if _is_sized(op.outputs[0].shape))
     return next(sized, narrow[0] if narrow else None)
 
@@ -114,7 +139,10 @@ def _is_sized(shape: tf.TensorShape) -> bool:
 def _narrow(
     view: GraphView, outputs: Collection[str], foreign: Collection[tf.Operation]
 ) -> Iterator[tf.Operation]:
-    """The ops whose one tensor of floats is all that others take of `foreign` and what follows."""
+    """The ops whose one tensor of floats is all that others take of `foreign` and what follows.
+
+    The last of `foreign` may be one: a placeholder takes its place.
+    """
     behind, waiting = view.downstream(foreign), set(foreign)
     live: dict[tf.Operation, set[tf.Operation]] = {}
     for op in view.operations:
@@ -129,7 +157,7 @@ def _narrow(
         if takers or op.name in outputs:
             live[op] = takers
         single = not waiting and set(live) == {op} and len(op.outputs) == 1
-        if single and op not in foreign and op.outputs[0].dtype.is_floating:
+        if single and op.outputs[0].dtype.is_floating:
             yield op
 
 
