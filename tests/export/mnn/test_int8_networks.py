@@ -122,6 +122,23 @@ def concatenated(n: Network) -> tf.Tensor:
     return n.conv(tf.concat(branches, -1), 6, act=None)
 
 
+def pooled_between_joins(n: Network) -> tf.Tensor:
+    """What is joined is taken on a grid by one layer and as floats by a pooling, then joined."""
+    x = n.conv(n.image(), 8)
+    y = tf.concat([n.conv(x, 4), 3 * n.conv(x, 4)], -1)
+    branches = [n.conv(y, 8, size=1), tf.nn.max_pool2d(y, 3, 1, "SAME")]
+    y = tf.concat(branches, -1)
+    return n.conv(y, 4, act=None) + n.conv(tf.nn.avg_pool2d(y, 3, 1, "SAME"), 4, act=None)
+
+
+def pooled_and_not(n: Network) -> tf.Tensor:
+    """The same of what is never negative, of which float copies are another op."""
+    x = n.image()
+    y = tf.nn.relu(tf.concat([n.conv(x, 4), n.conv(x, 4, size=1)], -1))
+    y = tf.concat([n.conv(y, 8, size=1), tf.nn.max_pool2d(y, 3, 1, "SAME")], -1)
+    return n.conv(y, 4, act=None)
+
+
 def scaled_and_resized(n: Network) -> tf.Tensor:
     y = n.conv(n.image(), 8, stride=2)
     squeezed = n.conv(tf.reduce_mean(y, [1, 2], keepdims=True), 8, size=1, act=None)
@@ -160,6 +177,8 @@ EXACT = (
         pooled,
         pooled_first,
         concatenated,
+        pooled_between_joins,
+        pooled_and_not,
         scaled_and_resized,
         in_groups,
     ),

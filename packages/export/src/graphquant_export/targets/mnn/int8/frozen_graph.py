@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import attrs
+import numpy as np
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_name
-from graphquant_core.graph.frozen.node_def import node_def
+from graphquant_core.graph.frozen.node_def import const_node, node_def
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.depthwise_biases import store_biases
 from graphquant_export.targets.mnn.int8.float_quantizer import put_on_grid
@@ -137,29 +138,43 @@ def _with_grids(
 class _Parting:
     """Puts float ops on edges: Abs where nothing is negative, else twice Neg.
 
-    Between two grids it is twice Neg, which has no grid in the middle, so that it stays float.
+    Between two grids it is twice Neg, which has no grid in the middle, so that it stays float. The
+    converter makes one of equal ops that take the same, and with that one of two grids: what takes
+    a tensor on another grid gets a Maximum with a lower bound of its own in front.
     """
 
     def __init__(self, editor: GraphDefEditor, graph: tf.Graph, values: QuantizedValues) -> None:
         self._editor = editor
         self._graph = graph
         self._values = values
-        self._parted: dict[tuple[str, ActivationGrid | Edge], str] = {}
+        self._parted: dict[str, dict[ActivationGrid | None, str]] = {}
 
     def part(self, edges: Sequence[Edge]) -> None:
         """Puts one on each of `edges`; those of one tensor and grid share it."""
         for edge in edges:
             tensor = self._graph.get_operation_by_name(edge[0]).inputs[edge[1]]
             grid = self._values.inputs.get(edge)
-            key = (tensor_name(tensor.name), edge if grid is None else grid)
-            if key not in self._parted:
+            copies = self._parted.setdefault(tensor_name(tensor.name), {})
+            if grid not in copies:
                 between_grids = grid is not None and tensor.op.name in self._values.results
                 one = is_never_negative(tensor) and not between_grids
-                self._parted[key] = self._float_copy(tensor, ["Abs"] if one else ["Neg", "Neg"])
-            self._editor.set_input(*edge, self._parted[key])
+                source = self._told_apart(tensor, len(copies))
+                copies[grid] = self._float_copy(tensor, source, ["Abs"] if one else ["Neg", "Neg"])
+            self._editor.set_input(*edge, copies[grid])
 
-    def _float_copy(self, tensor: tf.Tensor, types: Sequence[str]) -> str:
+    def _told_apart(self, tensor: tf.Tensor, number: int) -> str:
+        """`tensor`, from the second copy on in an op that no other copy has."""
         source = tensor_name(tensor.name)
+        if number == 0:
+            return source
+        # Halves of the lowest float32: nothing that lies on a grid is below.
+        lowest = np.ldexp(np.finfo(np.float32).min, -number).astype(np.float32)
+        bound = self._editor.unique_name(f"{tensor.op.name}/lower_bound")
+        self._editor.add(const_node(bound, lowest))
+        name = self._editor.unique_name(f"{tensor.op.name}/as_float")
+        return self._editor.add(node_def(name, "Maximum", [source, bound], T=tf.float32))
+
+    def _float_copy(self, tensor: tf.Tensor, source: str, types: Sequence[str]) -> str:
         for op_type in types:
             name = self._editor.unique_name(f"{tensor.op.name}/as_float")
             source = self._editor.add(node_def(name, op_type, [source], T=tf.float32))
