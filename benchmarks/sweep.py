@@ -28,8 +28,16 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Run the pairs that have no result yet, and write the table."""
+    """Run the pairs that have no result yet, and write the table, of however many there are."""
     arguments = _parsed()
+    try:
+        _sweep(arguments)
+    finally:
+        if arguments.table:
+            write_table(arguments.table, read_rows(arguments.results))
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
     start = time.monotonic()
     limits = Limited(arguments.seconds, arguments.memory)
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +53,6 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
             print(name, target, row["verdict"], flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        if arguments.table:
-            write_table(arguments.table, read_rows(arguments.results))
 
 
 def read_rows(path: Path) -> list[Row]:
