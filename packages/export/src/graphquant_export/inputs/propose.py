@@ -128,8 +128,10 @@ def _begin(
     narrow = [
         op for op in _narrow(view, outputs, foreign) if layers <= view.downstream([op]) - {op}
     ]
-    sized = (op for op in narrow if _is_sized(op.outputs[0].shape))
-    return next(sized, narrow[0] if narrow else None)
+    # The user knows an op behind preprocessing sooner than one of a loop.
+    return min(
+        narrow, key=lambda op: (not _is_sized(op.outputs[0].shape), op in foreign), default=None
+    )
 
 
 def _is_sized(shape: tf.TensorShape) -> bool:
