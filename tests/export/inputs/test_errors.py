@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_a_broken_model_is_named_with_what_is_wrong(
     error = _refusal(path)
     assert isinstance(error, ModelFileError)
     assert says in str(error)
+
+
+@pytest.mark.parametrize(("package", "name"), [("keras", "w.weights.h5"), ("tf_keras", "w.h5")])
+def test_weights_without_their_model_are_called_that(
+    tmp_path: Path, package: str, name: str
+) -> None:
+    """What `save_weights` wrote is refused with the way from it to a model."""
+    keras = importlib.import_module(package)
+    keras.Sequential([keras.layers.Input([4]), keras.layers.Dense(2)]).save_weights(tmp_path / name)
+    assert "build the model in Python, load them" in str(_refusal(tmp_path / name))
 
 
 def test_a_truncated_saved_model_is_a_model_file_error(tmp_path: Path) -> None:

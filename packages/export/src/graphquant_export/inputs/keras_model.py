@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -45,6 +46,11 @@ def _loaded(keras: Any, model: ModelPath) -> Any:
     try:
         return keras.models.load_model(model.path, compile=False)
     except Exception as error:  # a layer of the user's can raise anything
+        if _holds_weights_alone(model.path):
+            raise ModelFileError(
+                f"{model.argument} holds weights without their model: build the model in Python, "
+                'load them by its load_weights(), and save both by model.save("model.keras")'
+            ) from error
         try:
             older = importlib.import_module("tf_keras")
             return older.models.load_model(model.path, compile=False)
@@ -53,6 +59,15 @@ def _loaded(keras: Any, model: ModelPath) -> Any:
         except Exception:  # noqa: BLE001 - what Keras 3 said of its file tells more
             hint = ""
         raise ModelFileError(f"{model.argument} cannot be loaded: {brief(error)}{hint}") from error
+
+
+def _holds_weights_alone(path: Path) -> bool:
+    """Whether it is a file that `save_weights` wrote."""
+    h5py: Any = importlib.import_module("h5py")  # what Keras itself reads such files with
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return "model_config" not in file.attrs
 
 
 def _keras(argument: str) -> Any:
