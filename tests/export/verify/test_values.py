@@ -87,6 +87,21 @@ def test_beyond_the_ends_of_the_grid_the_reference_is_clipped():
     assert compare(np.array([[63.5]]), np.array([[90.0]]), 0.5).largest == 53.0
 
 
+@given(hnp.arrays(np.int8, (4, 3)), hnp.arrays(np.float64, (4, 3), elements=VALUES))
+def test_a_float_model_lies_on_no_grid(codes, wanted):
+    """What rounding its answers to the artifact's grid costs is in the difference."""
+    got = codes * 0.5
+    comparing = Comparing("y", 0.5, on_grid=False)
+    comparing.add(got, wanted)
+    found = comparing.result()
+    distance = np.abs(got - wanted) / 0.5
+    assert found.mean == pytest.approx(distance.mean())
+    assert found.largest == pytest.approx(distance.max())
+    noise, signal = np.square(got - wanted).sum(), np.square(wanted).sum()
+    if noise and signal:
+        assert found.sqnr == pytest.approx(10 * np.log10(signal / noise))
+
+
 def test_nan_and_infinity_count_apart():
     """What is not finite on one side alone is counted and leaves the rest as it is."""
     wanted = np.array([[1.0, np.inf, 3.0, -np.inf, np.nan]], np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import graphquant_export as gq
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.graph.frozen import GraphDefEditor
@@ -155,6 +156,29 @@ def test_a_healthy_model_that_classifies_nothing_passes(
     told = verify(export_ascend(model, ["y"], record, tmp_path / "m"), samples, classes=["y"])
     assert told.outputs[0].classes
     assert [row[2] for row in told.summary()] != ["-", "-"]
+
+
+def test_the_quality_beside_the_float_model_is_what_a_user_measures(
+    samples: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """The SQNR of what ONNX Runtime returns beside what TensorFlow does, on no grid."""
+    model = denoiser(False)
+    loaded = gq.LoadedModel(model, ("x",), ("y",))
+    artifact = gq.export(loaded, gq.quantize(loaded, samples, "onnx"), "onnx", tmp_path / "m")
+    with tf.Graph().as_default(), v1.Session() as session:
+        tf.import_graph_def(model, name="")
+        wanted = session.run("y:0", {f"{name}:0": value for name, value in samples.items()})
+    onnxruntime = pytest.importorskip("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    runtime = onnxruntime.InferenceSession(str(artifact.paths[0]), options)
+    got = runtime.run(None, {runtime.get_inputs()[0].name: samples["x"]})[0]
+    truth = 10 * np.log10(np.square(wanted).sum() / np.square(got - wanted).sum())
+    (output,) = gq.verify(artifact, samples).outputs
+    assert output.float_model is not None
+    assert output.float_model.step_source == "artifact"
+    assert output.float_model.sqnr == pytest.approx(truth, abs=0.01)
+    assert output.float_model == output.simulation
 
 
 @pytest.mark.parametrize("factor", [0.7, 1.25])

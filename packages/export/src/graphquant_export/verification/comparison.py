@@ -25,10 +25,10 @@ class Comparison:
     Attributes:
         values: Number of values compared.
         step: What the differences are counted in.
-        step_source: ``"artifact"``: the step of the artifact's own grid, which the reference is
-            rounded to and whose ends, where they are known, it is clipped to; ``"range / 255"``:
-            the artifact is float there, and a step is what a grid of 8 bits over the reference's
-            range, 0.0 included, would have.
+        step_source: ``"artifact"``: the step of the artifact's own grid, which a reference that has
+            grids, too, is rounded to and whose ends, where they are known, it is clipped to;
+            ``"range / 255"``: the artifact is float there, and a step is what a grid of 8 bits over
+            the reference's range, 0.0 included, would have.
         largest: Largest absolute difference, in steps.
         mean: Mean absolute difference, in steps.
         sqnr: 10 log10(sum reference² / sum difference²), in dB; ``None`` where it is infinite
@@ -57,14 +57,21 @@ class Comparing:
         name: What is compared, for messages.
         step: Step of the artifact's grid; ``None`` when it is float.
         ends: Smallest and largest value on that grid, where they are known.
+        on_grid: Whether the reference belongs on that grid. A float model doesn't: what rounding
+            its answers costs is a part of the difference.
     """
 
     def __init__(
-        self, name: str, step: float | None, ends: tuple[float, float] | None = None
+        self,
+        name: str,
+        step: float | None,
+        ends: tuple[float, float] | None = None,
+        on_grid: bool = True,
     ) -> None:
         self._name = name
         self._step = step
         self._ends = ends
+        self._on_grid = on_grid
         self._count = self._not_finite = self._rows = self._same_rows = 0
         self._largest = self._sum = self._noise = self._signal = self._low = self._high = 0.0
 
@@ -87,10 +94,7 @@ class Comparing:
         self._not_finite += int(np.count_nonzero(~finite & ~same))
         got, wanted = got[finite], wanted[finite]
         if self._step is not None:
-            got, wanted = np.rint(got / self._step), np.rint(wanted / self._step)
-            if self._ends is not None:
-                low, high = np.rint(np.array(self._ends) / self._step)
-                wanted = wanted.clip(low, high)
+            got, wanted = np.rint(got / self._step), self._in_steps(wanted, self._step)
         distance = np.abs(got - wanted)
         self._largest = max(self._largest, float(distance.max(initial=0.0)))
         self._sum += float(distance.sum())
@@ -98,6 +102,15 @@ class Comparing:
         self._signal += float(np.square(wanted).sum())
         self._low = min(self._low, float(wanted.min(initial=0.0)))
         self._high = max(self._high, float(wanted.max(initial=0.0)))
+
+    def _in_steps(self, wanted: Array, step: float) -> Array:
+        if not self._on_grid:
+            return wanted / step
+        wanted = np.rint(wanted / step)
+        if self._ends is not None:
+            low, high = np.rint(np.array(self._ends) / step)
+            wanted = wanted.clip(low, high)
+        return wanted
 
     def _add_rows(self, got: Array, wanted: Array) -> None:
         if got.ndim < 2 or got.shape[-1] < 2:

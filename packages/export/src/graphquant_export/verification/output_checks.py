@@ -54,16 +54,23 @@ class OutputComparing:
         step: Step of its grid in the artifact; ``None`` when it is float.
         labels: Class of each row, ``None`` without.
         classes: Whether it holds class scores.
+        simulated: Whether the frozen graph has fake quantisers; else it is the float model itself.
     """
 
     def __init__(
-        self, name: str, step: float | None, labels: Array | None, classes: bool = False
+        self,
+        name: str,
+        step: float | None,
+        labels: Array | None,
+        classes: bool = False,
+        simulated: bool = True,
     ) -> None:
         self._name = name
         self._labels = labels
         self._classes = classes
-        self._simulation, self._reference = Comparing(name, step), Comparing(name, step)
-        self._float_model = Comparing(name, step)
+        self._simulation = Comparing(name, step, on_grid=simulated)
+        self._reference = Comparing(name, step)
+        self._float_model = Comparing(name, step, on_grid=False)
         self._right = {"simulation": 0, "reference": 0, "runtime": 0}
         self._rows = 0
         self._start = 0

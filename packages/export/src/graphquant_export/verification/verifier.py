@@ -90,8 +90,9 @@ def verify(
         opened.callback(truths.close)
         scores = class_outputs(truths.simulation.graph, source.outputs, by_output, classes)
         batches = make_batches(truths.simulation.graph, feeds, batch_size)
+        simulated = truths.float_model is not truths.simulation
         outputs = {
-            name: OutputComparing(name, steps[name], by_output.get(name), name in scores)
+            name: OutputComparing(name, steps[name], by_output.get(name), name in scores, simulated)
             for name in steps
         }
         compared = LayersComparing(truths, executions) if layers else None
