@@ -14,6 +14,7 @@ from graphquant_core.calibration import (
     percentile_range,
     symmetric_mse_range,
 )
+from graphquant_core.calibration.sorted_values import SortedValues
 from graphquant_core.exceptions import NonFiniteError, RangeError
 from graphquant_core.grid import INT8, INT8_NARROW, Grid
 from graphquant_core.quantize import affine_params, fake_quantize, symmetric_params
@@ -222,3 +223,12 @@ def test_impossible_searches_are_refused(search: tuple[float, float, float]) -> 
     """0 < start < stop and step > 0."""
     with pytest.raises(RangeError, match="must be 0 < start < stop and a step above 0"):
         ifmr_range(np.ones(3), INT8, search=search)
+
+
+def test_the_error_of_a_grid_is_that_of_rounding_each_value_to_it() -> None:
+    """Sums of sorted values give Σ (p - x)², p the nearest point, for each of several grids."""
+    x = _long_tailed(3000)
+    grids = np.sort(np.random.default_rng(1).normal(size=(5, 32)), axis=1).astype(np.float32)
+    nearest = np.abs(x[:, None].astype(np.float64) - grids[:, None]).min(axis=2)
+    found = SortedValues(x).squared_errors(grids)
+    np.testing.assert_allclose(found, np.square(nearest).sum(axis=1), rtol=1e-9)

@@ -42,8 +42,8 @@ def symmetric_mse_range(
     largest = np.abs(matrix).max(axis=0)
     columns = [SortedValues(column) for column in matrix.T]
 
-    def params(fraction: float) -> QuantParams:
-        return symmetric_params(largest * np.float32(fraction), grid, (1,))
+    def params(tried: Float32Array) -> QuantParams:
+        return symmetric_params((largest * tried).reshape(-1), grid, (1,))
 
     best = _best_fraction(columns, fractions, params)
     return symmetric_range(symmetric_scale(largest * best, grid), grid, axes)
@@ -72,34 +72,38 @@ def affine_mse_range(
     columns = [SortedValues(column) for column in matrix.T]
     lowest, highest = (end.reshape(-1) for end in as_range(matrix.min(0), matrix.max(0), (0,)))
 
-    def search(shrink: Callable[[float], tuple[Float32Array, Float32Array]]) -> Float32Array:
-        return _best_fraction(columns, tried, lambda f: affine_params(*shrink(f), grid, (1,)))
+    def search(shrink: Callable[[Float32Array], tuple[Float32Array, Float32Array]]) -> Float32Array:
+        def params(shares: Float32Array) -> QuantParams:
+            minimum, maximum = np.broadcast_arrays(*shrink(shares))
+            return affine_params(minimum.reshape(-1), maximum.reshape(-1), grid, (1,))
 
-    low = lowest * search(lambda f: (lowest * np.float32(f), highest * np.float32(f)))
-    high = highest * search(lambda f: (low, highest * np.float32(f)))
-    low = lowest * search(lambda f: (lowest * np.float32(f), high))
-    high = highest * search(lambda f: (low, highest * np.float32(f)))
+        return _best_fraction(columns, tried, params)
+
+    low = lowest * search(lambda f: (lowest * f, highest * f))
+    high = highest * search(lambda f: (low, highest * f))
+    low = lowest * search(lambda f: (lowest * f, high))
+    high = highest * search(lambda f: (low, highest * f))
     return as_range(low, high, axes)
 
 
 def _best_fraction(
     columns: Sequence[SortedValues],
     fractions: Iterable[float],
-    params: Callable[[float], QuantParams],
+    params: Callable[[Float32Array], QuantParams],
 ) -> Float32Array:
-    """The fraction of least squared error for each column, float32 ``[C]``."""
-    best = np.ones(len(columns), np.float32)
-    least = np.full(len(columns), np.inf)
-    for fraction in fractions:
-        points = _points(params(fraction))
-        errors = [column.squared_error(row) for column, row in zip(columns, points, strict=True)]
-        best = np.where(errors < least, np.float32(fraction), best)
-        least = np.minimum(errors, least)
-    return best
+    """The fraction of least squared error for each column, float32 ``[C]``.
 
-
-def _points(params: QuantParams) -> Float32Array:
-    """Every value of the grid of each channel, ``[C, codes]``."""
-    codes = np.arange(params.grid.minimum, params.grid.maximum + 1)
-    steps = codes - np.reshape(params.offset, (-1, 1))
-    return np.asarray(steps.astype(np.float32) * np.reshape(params.scale, (-1, 1)), np.float32)
+    Args:
+        columns: The values of each of the C columns.
+        fractions: What is tried.
+        params: The F * C grids for fractions ``[F, 1]``, those of the first fraction first.
+    """
+    tried = np.array([*fractions], np.float32)
+    grids = params(tried[:, None])
+    codes = np.arange(grids.grid.minimum, grids.grid.maximum + 1, dtype=np.int32)
+    scales, offsets = (x.reshape(-1, len(columns), 1) for x in (grids.scale, grids.offset))
+    best = []
+    for number, column in enumerate(columns):
+        steps = (codes - offsets[:, number]).astype(np.float32)
+        best.append(tried[np.argmin(column.squared_errors(steps * scales[:, number]))])
+    return np.array(best, np.float32)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from graphquant_core.quant_params import Float32Array
+
+Float64Array = npt.NDArray[np.float64]
 
 
 class SortedValues:
@@ -19,21 +22,26 @@ class SortedValues:
         self._sums = np.concatenate([[0.0], np.cumsum(self._values)])
         self._squares = np.concatenate([[0.0], np.cumsum(np.square(self._values))])
 
-    def squared_error(self, points: Float32Array) -> float:
-        """Σ (p - x)², p the one of `points` that is nearest to x.
+    def squared_errors(self, points: Float32Array) -> Float64Array:
+        """Σ (p - x)² for each of some grids, p the point of it that is nearest to x.
 
         Of the values nearest to p, Σ (p - x)² = Σ x² - 2 p Σ x + n p²: differences of sums that are
         known.
 
         Args:
-            points: Increasing, ``[codes]``.
+            points: The grids, each increasing, ``[grids, codes]``.
+
+        Returns:
+            float64 ``[grids]``.
         """
-        points = points.astype(np.float64)
-        ends = np.searchsorted(self._values, (points[1:] + points[:-1]) / 2)
-        ends = np.concatenate([[0], ends, [len(self._values)]])
+        wide = points.astype(np.float64)
+        ends = np.empty((len(wide), wide.shape[1] + 1), np.int64)
+        ends[:, 0], ends[:, -1] = 0, len(self._values)
+        ends[:, 1:-1] = np.searchsorted(self._values, (wide[:, 1:] + wide[:, :-1]) / 2)
         counts, sums, squares = (
             np.diff(ends),
             np.diff(self._sums[ends]),
             np.diff(self._squares[ends]),
         )
-        return float(max(np.sum(squares - 2 * points * sums + counts * points**2), 0.0))
+        off = squares - 2 * wide * sums + counts * wide**2
+        return np.asarray(np.maximum(off.sum(axis=1), 0.0))
