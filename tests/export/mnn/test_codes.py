@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from graphquant_core.exceptions import ModelFileError, UnsupportedLayerError
 from graphquant_core.layer import Layer
 from graphquant_export.targets.mnn import mnn_grouping, mnn_quantize, read_mnn_layers
-from graphquant_export.targets.mnn.stored_codes import decode_codes
+from graphquant_export.targets.mnn.stored_codes import DENSE, decode_codes, encode_codes
 from graphquant_export.targets.mnn.wheel import run_mnnconvert
 
 LAYERS = [
@@ -72,6 +72,15 @@ def test_codes_scales_and_minima_are_the_converters_bit_for_bit(
         np.testing.assert_array_equal(found.codes, expected.codes, layer.name)
         np.testing.assert_array_equal(found.scale, expected.scale, layer.name)
         np.testing.assert_array_equal(found.minimum, expected.minimum, layer.name)
+
+
+@given(st.integers(1, 9), st.integers(0, 40), st.booleans(), st.integers(0, 10**6))
+def test_codes_that_are_encoded_are_decoded(groups: int, size: int, wide: bool, seed: int) -> None:
+    """decode(encode(codes)) = codes, for every code of 8 bits and both widths of the shape."""
+    codes = np.random.default_rng(seed).integers(-128, 128, (groups, size)).astype(np.int8)
+    buffer = np.frombuffer(encode_codes(codes, wide), np.uint8)
+    found = decode_codes(buffer, DENSE, wide, np.zeros(groups, np.int8), size)
+    np.testing.assert_array_equal(found, codes)
 
 
 @given(st.integers(2, 8), st.booleans(), st.integers(0, 10**6))

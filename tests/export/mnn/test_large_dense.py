@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from graphquant_core.layer import Layer
 from graphquant_export.post_training import quantize_post_training
+from graphquant_export.quantized.simulate import simulate
 from graphquant_export.targets.mnn import LayerParams, mnn_grouping, mnn_quantize
 from graphquant_export.targets.target import MNN
 
@@ -113,17 +114,17 @@ def test_a_large_dense_layer_has_the_records_integers(mnn_simulation, tmp_path, 
 
 
 def test_without_a_range_its_weight_alone_is_quantised(tmp_path):
-    """On grids that MNN finds, one for each output, each finer than the record's."""
+    """On the record's grid, by which MNN multiplies floats."""
     model, feeds = _built(without_anything)
     record = quantize_post_training(model, ["out"], feeds, activation="min_max")
     done: Any = MNN.export(model, ["out"], record, tmp_path / "m")
     assert [(layer.execution, layer.weights) for layer in done.layers] == [
         ("int8 weights", SIZE**2)
     ]
-    assert done.layers[0].off_by <= 0.5
+    assert done.layers[0].off_by == 0
     found = MNN.runtime(done).run(feeds, ["out"])["out"]
-    wanted = _run(model, feeds)
-    assert np.abs(found - wanted).max() < 0.02 * np.ptp(wanted)
+    wanted = _run(simulate(model, ["out"], record).graph_def, feeds)
+    assert np.abs(found - wanted).max() < 1e-5 * np.ptp(wanted)
 
 
 @pytest.mark.parametrize(

@@ -92,13 +92,19 @@ class FlatTable:
 
     def numbers(self, slot: int, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
         """A vector of numbers; empty when it is not there."""
-        offset = self._offset(slot)
-        if not offset:
-            return np.zeros(0, dtype)
-        start, length = self._table.Vector(offset), self._table.VectorLen(offset)
-        found = np.frombuffer(self._data, dtype, length, start)
+        place = self.place(slot, dtype)
+        length = (place.stop - place.start) // np.dtype(dtype).itemsize
+        found = np.frombuffer(self._data, dtype, length, place.start)
         self.budget.spend(found.nbytes)
         return found
+
+    def place(self, slot: int, dtype: npt.DTypeLike) -> slice:
+        """Where in `data` the numbers of a vector are; empty when it is not there."""
+        offset = self._offset(slot)
+        if not offset:
+            return slice(0, 0)
+        start = self._table.Vector(offset)
+        return slice(start, start + self._table.VectorLen(offset) * np.dtype(dtype).itemsize)
 
     def texts(self, slot: int) -> Iterator[str]:
         """The elements of a vector of strings."""

@@ -1,4 +1,4 @@
-"""Decodes the bytes in which MNN stores the codes of a weight."""
+"""The bytes in which MNN stores the codes of a weight."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def decode_codes(
     except (struct.error, IndexError, ValueError) as error:
         raise ModelFileError(f"the codes of a weight cannot be decoded: {error}") from error
     raise ModelFileError(f"the codes of a weight are stored in an unknown form (type {kind})")
+
+
+def encode_codes(codes: npt.NDArray[np.int8], wide_shape: bool) -> bytes:
+    """IDSTQuan.buffer of `codes`, ``[G, n]``, in the dense form with every code of 8 bits known.
+
+    Args:
+        codes: The codes.
+        wide_shape: IDSTQuan.shapeInt32.
+
+    Source: IDSTEncoder.hpp of MNN 3.6.1.
+    """
+    shape = struct.pack("<B2I" if wide_shape else "<B2H", 2, *codes.shape)
+    known = np.arange(-128, 128).astype(np.int8)
+    packed = (codes.astype(np.int16) + 128).astype(np.uint8)
+    return shape + bytes([len(known) % 256]) + known.tobytes() + packed.tobytes()
 
 
 def _shape(data: bytes, wide: bool) -> tuple[tuple[int, int], int]:

@@ -45,7 +45,8 @@ class MnnInt8Artifact:
     def commands(self) -> tuple[ConverterCommand, ConverterCommand]:
         """What converts the frozen graph again: with floats, and then that model to integers.
 
-        The model is the same but for its identity.
+        The model is the same but for its identity, and for the weights of layers that compute with
+        floats, on which the converter then leaves scales of its own.
         """
         return (
             ConverterCommand(self.frozen_path, self.model_path),

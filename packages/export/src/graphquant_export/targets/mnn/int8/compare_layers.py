@@ -24,8 +24,8 @@ class StoredLayer:
         execution: ``"int8"``, or ``"int8 weights"`` when it computes with floats.
         weights: Number of weights.
         off_by: Largest difference of a stored weight from that of the record, in the record's
-            steps; 0.0 when the codes are the same. MNN finds its own scales for a layer that
-            computes with floats, for a transposed convolution across channels.
+            steps; 0.0 when the codes are the same. A transposed convolution that computes with
+            floats has scales of MNN's own, across channels.
     """
 
     name: str
@@ -40,8 +40,8 @@ def compare_layers(parts: Iterable[LayerPart]) -> tuple[StoredLayer, ...]:
 
     Raises:
         UnsupportedLayerError: A layer stayed float in MNN; names it.
-        RangeError: Codes, scales or activation parameters of an int8 layer are others than the
-            record's; names the layer, the value and what was wanted.
+        RangeError: Codes, scales or activation parameters of a layer are others than the record's;
+            names the layer, the value and what was wanted.
     """
     return tuple(_compare(part) for part in parts)
 
@@ -57,30 +57,34 @@ def _compare(part: LayerPart) -> StoredLayer:
         )
     if part.output is not None:
         _check_int8(part)
+    if part.scale.ndim == 1:
+        _check_weight(part, weight)
     return StoredLayer(
         part.planned.simulated.name,
         part.stored.name,
         part.planned.execution,
         int(part.codes.size),
-        0.0 if part.output is not None else _off_by(part, weight),
+        0.0 if part.scale.ndim == 1 else _off_by(part, weight),
     )
 
 
 def _off_by(part: LayerPart, weight: MnnWeight) -> float:
     """Largest difference of a stored weight from that of the record, in the record's steps."""
-    scale = part.scale if part.scale.ndim == 2 else part.scale[:, None]
-    wanted = part.codes.astype(np.float64) * scale
+    wanted = part.codes.astype(np.float64) * part.scale
     got = weight.codes.astype(np.float64) * weight.scale[:, None]
-    return float(np.max(np.abs(got - wanted) / scale, initial=0.0))
+    return float(np.max(np.abs(got - wanted) / part.scale, initial=0.0))
 
 
 def _check_int8(part: LayerPart) -> None:
-    weight, stored = part.stored.weight, part.stored
-    assert weight is not None
-    if not stored.int8:
+    if not part.stored.int8:
         raise UnsupportedLayerError(
             f"{part.where} stayed float in the MNN model, although it was given int8 parameters"
         )
+    _check_grid(part, "activation", part.stored.input, part.input)
+    _check_grid(part, "result", part.stored.output, part.output)
+
+
+def _check_weight(part: LayerPart, weight: MnnWeight) -> None:
     if not np.array_equal(weight.codes, part.codes):
         wrong = int(np.count_nonzero(weight.codes != part.codes))
         raise RangeError(
@@ -93,8 +97,6 @@ def _check_int8(part: LayerPart) -> None:
             f"{part.where}: the scale of channel {channel} is {weight.scale[channel]!r} in the MNN "
             f"model instead of {part.scale[channel]!r}"
         )
-    _check_grid(part, "activation", stored.input, part.input)
-    _check_grid(part, "result", stored.output, part.output)
 
 
 def _check_grid(

@@ -24,11 +24,12 @@ from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
 from graphquant_export.targets.mnn.int8.frozen_graph import freeze_for_mnn
 from graphquant_export.targets.mnn.int8.int8_params import int8_params
-from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts
+from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts, weights_of_floats
 from graphquant_export.targets.mnn.int8.planned_layers import float_layers, plan_layers
 from graphquant_export.targets.mnn.int8.target import mnn_target
 from graphquant_export.targets.mnn.model_file import MnnLayer, read_mnn_model
 from graphquant_export.targets.mnn.outputs import check_outputs_kept
+from graphquant_export.targets.mnn.stored_weights import put_weights
 from graphquant_export.targets.save_path import ENDINGS, writable_paths
 
 logger = logging.getLogger(__name__)
@@ -43,9 +44,10 @@ def export_mnn_int8(
 ) -> MnnInt8Artifact:
     """Writes ``<save_path>.mnn``, ``<save_path>.pb`` and ``<save_path>.json``.
 
-    MNN's own converter makes the model. What it stored is then decoded and compared with the
-    record, layer by layer: execution, codes, scales and activation parameters. Nothing is written
-    when a layer differs. The same arguments give the same bytes.
+    MNN's own converter makes the model, and layers that compute with floats get the record's codes
+    and scales in place of those that it derived. What is stored is then decoded and compared with
+    the record, layer by layer: execution, codes, scales and activation parameters. Nothing is
+    written when a layer differs. The same arguments give the same bytes.
 
     MNN 3.6.1 may crash when it resizes a session a second time, where two float ops take the result
     of one int8 layer: give such a model its shape once, with the session mode Resize_Defer.
@@ -90,6 +92,7 @@ def export_mnn_int8(
         parts = find_parts(view, frozen.layers, converted.layers)
         params.write_text(int8_params(parts, identity))
         convert(ConverterCommand(mnn_file, mnn_file, params))
+        put_weights(mnn_file, weights_of_floats(parts))
         parts = _as_stored(parts, read_mnn_model(mnn_file).layers)
         compared = compare_layers(parts)
         write_together([(path, written[i].read_bytes()) for i, path in enumerate(finals)])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.graph import GraphView
 from graphquant_core.suggestions import closest
+from graphquant_export.quantized.weight_codes import MnnWeight
 from graphquant_export.quantized.weight_groups import mnn_grouping
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.planned_layers import FLOAT, INT8, PlannedLayer
@@ -28,7 +29,7 @@ class LayerPart:
         planned: The layer.
         stored: The layer in the .mnn file.
         codes: int8 ``[G, n]``, one group of weights a row, in MNN's order.
-        scale: float32 ``[G]``, the scale of each row, or ``[G, n]`` where a row has several.
+        scale: float32 ``[G]``, the scale of each row, or ``[G, n]`` where some row has several.
         input: Grid of what it takes, which a Relu6 that is merged with the layer before it ends;
             ``None`` unless it is int8.
         output: Grid of its result, which a merged Relu6 ends; ``None`` unless it is int8.
@@ -82,6 +83,18 @@ def find_parts(
     return _with_common_ends(parts)
 
 
+def weights_of_floats(parts: Sequence[LayerPart]) -> dict[str, MnnWeight]:
+    """The record's weights of the parts that compute with floats, by their names in MNN.
+
+    Not those with several scales in a row, of which MNN keeps one.
+    """
+    return {
+        part.stored.name: MnnWeight(part.codes, part.scale, None, 8)
+        for part in parts
+        if part.output is None and part.scale.ndim == 1
+    }
+
+
 def _with_common_ends(parts: Sequence[LayerPart]) -> tuple[LayerPart, ...]:
     """`parts`, what one returns and another takes on one grid: MNN keeps one for the tensor."""
     results = {part.stored.tensors[1]: part.output for part in parts if part.output is not None}
@@ -109,4 +122,4 @@ def _rows(planned: PlannedLayer) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.f
     full = np.broadcast_to(simulated.weight_scale.reshape(shape), simulated.weight_codes.shape)
     scale = grouping.rows(full.astype(np.float32))
     codes = grouping.rows(simulated.weight_codes.astype(np.float32)).astype(np.int8)
-    return codes, scale if grouping.axes == () else scale[:, 0]
+    return codes, scale[:, 0] if (scale == scale[:, :1]).all() else scale
