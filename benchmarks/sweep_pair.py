@@ -90,6 +90,7 @@ def figures(found: Verification) -> dict[str, Any]:
         "sqnr_exact": held.sqnr,
         "mean_steps_exact": held.mean,
         "top1_exact": held.agreement if first.classes else None,
+        "near_ties": first.near_ties,
         "largest_own_mean": own.own.mean if own and own.own else 0.0,
         "executions": {kind: executions.count(kind) for kind in sorted(set(executions))},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,58 @@ def test_a_broken_one_is_named(
     assert divergence.layer == "b"
     # A sigmoid hides much of it: between 0 and 1 all are near an end.
     assert sigmoid or found.problems()[0].startswith('output "y": ')
+
+
+CLASSES = 20
+
+
+def untrained(change: Callable[[np.ndarray], np.ndarray], softmax: bool) -> Any:
+    """A classifier whose first two classes nearly tie for any sample."""
+    random = np.random.default_rng(0)
+    weight = random.normal(0, 0.1, (8, CLASSES)).astype(np.float32)
+    weight[:, :2] = random.normal(0.5, 0.1, (8, 1)) + random.normal(0, 0.008, (8, 2))
+    with tf.Graph().as_default() as graph:
+        y = v1.placeholder(tf.float32, [None, 8], "x")
+        y = tf.matmul(y, change(weight), name="dense")
+        (tf.nn.softmax if softmax else tf.identity)(y, name="y")
+    return GraphDefEditor(graph.as_graph_def()).graph_def(["y"])
+
+
+def noisy(weight: np.ndarray) -> np.ndarray:
+    return weight + np.random.default_rng(7).normal(0, 0.003, weight.shape).astype(np.float32)
+
+
+def swapped(weight: np.ndarray) -> np.ndarray:
+    return np.concatenate([weight[:, 1::-1], weight[:, 2:]], 1)
+
+
+def scaled(weight: np.ndarray) -> np.ndarray:
+    return weight * np.array([0.93] + [1.0] * (CLASSES - 1), np.float32)
+
+
+@pytest.mark.parametrize("softmax", [True, False], ids=["softmax", "labels"])
+@pytest.mark.parametrize("change", [noisy, swapped, scaled])
+def test_near_ties_are_told_from_classes_that_are_wrong(
+    change: Callable[[np.ndarray], np.ndarray], softmax: bool, tmp_path: Path
+) -> None:
+    """A file whose dense layer is a little off passes; one of whose classes isn't right doesn't."""
+    feeds = {"x": np.random.default_rng(1).uniform(0, 1, (64, 8)).astype(np.float32)}
+    labels = None if softmax else np.zeros(64, int)
+    model, changed = untrained(lambda weight: weight, softmax), untrained(change, softmax)
+    records = [quantize_post_training(each, ["y"], feeds) for each in (model, changed)]
+    artifact = export_ascend(changed, ["y"], records[1], tmp_path / "m")
+    assert verify(artifact, feeds, labels=labels).ok()
+    claimed = attrs.evolve(artifact, source=ExportSource(model, ("y",), records[0]))
+    found = verify(claimed, feeds, labels=labels)
+    (output,) = found.outputs
+    assert output.judged.agreement is not None
+    assert output.judged.agreement < 0.9
+    same = found.summary()[0][2]
+    if change is noisy:
+        assert found.ok()
+        assert same == f"{output.judged.agreement:.2%} ({output.near_ties} near ties)"
+    else:
+        assert "top-1 agreement" in found.problems()[0]
 
 
 def test_the_float_model_of_a_trained_one_can_be_given(

@@ -54,7 +54,10 @@ def verify(
         bool, typer.Option("--layers", help="Compare the result of each quantised layer, too.")
     ] = False,
     agreement: Annotated[
-        float, typer.Option(min=0, max=1, help="Smallest share of equal top-1 classes.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Smallest share of equal top-1 classes, near ties counted as equal."
+        ),
     ] = 0.99,
     mean: Annotated[
         float, typer.Option(min=0, help="Largest mean difference of an output, in steps.")

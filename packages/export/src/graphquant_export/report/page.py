@@ -44,7 +44,9 @@ STEPS_NOTE = (
     "A step is that of the artifact's own grid where the value is an integer in it; both sides "
     "are then compared as codes. Where the artifact holds a float, a step is the reference's "
     "range, 0 included, divided by 255. SQNR is 10 log10(sum of squares of the reference / sum of "
-    "squares of the difference); ∞ means no difference at all."
+    "squares of the difference); ∞ means no difference at all. The float model is on no grid. A "
+    "near tie is a row of class scores to which a difference within the limits of other outputs is "
+    "enough to give another class, where these classes are not off systematically."
 )
 
 
@@ -113,7 +115,8 @@ def _definitions(data: Data) -> list[Element]:
     for target in data["targets"]:
         limits = target["limits"]
         sentence = (
-            f"top-1 agreement of class scores {limits['agreement']:.2%} or more, SQNR of other "
+            f"top-1 agreement of class scores {limits['agreement']:.2%} or more, near ties counted "
+            f"as equal, SQNR of other "
             f"outputs {limits['sqnr']:g} dB, mean difference of an output {limits['mean']:g} steps "
             f"or less, of a layer's own {limits['own_mean']:g}, its "
             f"largest {limits['largest']:g}, beside the {target['layer_reference']}"

@@ -10,6 +10,7 @@ from graphquant_core.listing import choices
 from graphquant_export.report import charts
 from graphquant_export.report.elements import Element, broken, element
 from graphquant_export.report.text import decibels, noise, number, percent, size, steps
+from graphquant_export.verification.verification import said_near_ties
 
 Data = Mapping[str, Any]
 MOST_PROBLEMS = 3
@@ -58,7 +59,8 @@ def _in_short(output: Data) -> str:
         found, title = output["simulation"], "simulation"
     said = f"{output['output']}: "
     if output["classes"] and found["agreement"] is not None:
-        said += f"top-1 {percent(found['agreement'])} like the {title}, "
+        ties = f" ({said_near_ties(output['near_ties'])})" if output["near_ties"] else ""
+        said += f"top-1 {percent(found['agreement'])} like the {title}{ties}, "
     if output["accuracy"] is not None:
         said += f"accuracy {percent(output['accuracy']['runtime'])}, "
     return said + f"SQNR {noise(found)}"
@@ -94,6 +96,7 @@ _BESIDE = (
 _NOTHING = {
     **dict.fromkeys(("reference", "simulation", "float_model", "accuracy")),
     "classes": False,
+    "near_ties": 0,
 }
 
 
@@ -137,7 +140,11 @@ def _same_class(name: str, key: str) -> Value:
     def value(target: Data) -> str:
         output = _output(target, name)
         shown = output["classes"] and output[key] is not None
-        return percent(output[key]["agreement"]) if shown else "–"
+        if not shown:
+            return "–"
+        judged = key == ("reference" if output["reference"] is not None else "simulation")
+        ties = f" ({said_near_ties(output['near_ties'])})" if judged and output["near_ties"] else ""
+        return percent(output[key]["agreement"]) + ties
 
     return value
 

@@ -19,15 +19,18 @@ class Limits:
     on exports of residual networks.
 
     Attributes:
-        agreement: Smallest share of equal top-1 classes of an output that holds class scores. Of a
-            few samples, one more may differ: what chance does is not held against the artifact.
+        agreement: Smallest share of equal top-1 classes of an output that holds class scores, where
+            near ties count as equal: rows that a difference within `own_mean` and `sqnr` is enough
+            for (`NearTies` has the law). Of a few samples, one more may differ: what chance does is
+            not held against the artifact. With 1.0 every row counts.
         mean: Largest mean absolute difference of an output, in steps.
         largest: Largest absolute difference of a layer's own, in steps. An output has no such
             limit: where it is a softmax, one step of its input is many of its own.
         own_mean: Largest mean absolute difference of a layer's own, in steps.
         cut_off: Largest share of a layer's values beyond the ends of the grid of its result.
         sqnr: Smallest SQNR of an output that holds no class scores, in dB, where it differs by more
-            than `own_mean` steps on average: below, a step is too coarse a measure of it.
+            than `own_mean` steps on average: below, a step is too coarse a measure of it. Of class
+            scores it says which rows are near ties.
     """
 
     agreement: float = 0.99
@@ -37,17 +40,21 @@ class Limits:
     cut_off: float = 0.1
     sqnr: float = 25.0
 
-    def output_problem(self, found: Comparison, classes: bool) -> str | None:
+    def output_problem(self, found: Comparison, classes: bool, near_ties: int = 0) -> str | None:
         """What of `found`, an output, is beyond the limits.
 
         Args:
             found: The output beside what it should be.
             classes: Whether it holds class scores.
+            near_ties: How many of the rows that differ are near ties.
         """
         if found.not_finite:
             return f"{found.not_finite} of its {found.values} values are NaN or infinite"
-        if classes and found.agreement is not None and self._too_few_agree(found):
-            return f"its top-1 agreement is {found.agreement:.2%}, below {self.agreement:.2%}"
+        if classes and found.agreement is not None and self._too_few_agree(found, near_ties):
+            said = f"its top-1 agreement is {found.agreement:.2%}, below {self.agreement:.2%}"
+            differing = found.rows - round(found.agreement * found.rows)
+            ties = f"; {near_ties} of the {differing} rows that differ are near ties"
+            return said + (ties if near_ties else "")
         if found.mean > self.mean:
             return f"it differs by {found.mean:.3g} steps on average, more than {self.mean:g}"
         faint = found.sqnr is not None and found.sqnr < self.sqnr
@@ -55,13 +62,15 @@ class Limits:
             return f"its SQNR is {found.sqnr:.1f} dB, below {self.sqnr:g} dB"
         return None
 
-    def _too_few_agree(self, found: Comparison) -> bool:
+    def _too_few_agree(self, found: Comparison, near_ties: int) -> bool:
         """Whether more rows differ than chance explains where the share that may differ is p.
 
         That is n p + 2 sqrt(n p (1 - p)) + 1 of n rows, none where p is 0: 2 of 32 for p = 1%.
         """
         share = 1 - self.agreement
         differing = (1 - (found.agreement or 0.0)) * found.rows
+        if share > 0:
+            differing -= near_ties
         chance = 2 * math.sqrt(found.rows * share * (1 - share)) + 1 if share > 0 else 0
         return differing > found.rows * share + chance + _ROUNDING
 

@@ -12,6 +12,8 @@ from graphquant_core.exceptions import ConfigError, RangeError
 from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.suggestions import closest
 from graphquant_export.verification.comparison import Comparing
+from graphquant_export.verification.limits import Limits
+from graphquant_export.verification.near_ties import NearTies
 from graphquant_export.verification.verification import Accuracy, OutputCheck
 
 Array = npt.NDArray[Any]
@@ -53,7 +55,7 @@ class OutputComparing:
         name: Name of the output.
         step: Step of its grid in the artifact; ``None`` when it is float.
         labels: Class of each row, ``None`` without.
-        classes: Whether it holds class scores.
+        limits: What says which rows are near ties, where it holds class scores; ``None`` where not.
         simulated: Whether the frozen graph has fake quantisers; else it is the float model itself.
     """
 
@@ -62,12 +64,12 @@ class OutputComparing:
         name: str,
         step: float | None,
         labels: Array | None,
-        classes: bool = False,
+        limits: Limits | None = None,
         simulated: bool = True,
     ) -> None:
         self._name = name
         self._labels = labels
-        self._classes = classes
+        self._near_ties = None if limits is None else NearTies(limits)
         self._simulation = Comparing(name, step, on_grid=simulated)
         self._reference = Comparing(name, step)
         self._float_model = Comparing(name, step, on_grid=False)
@@ -93,6 +95,8 @@ class OutputComparing:
             self._reference.add(runtime, reference)
         if float_model is not None:
             self._float_model.add(runtime, float_model)
+        if self._near_ties is not None:
+            self._near_ties.add(runtime, simulation if reference is None else reference)
         if self._labels is None:
             return
         labels = self._next_labels(self._labels, simulation)
@@ -131,14 +135,17 @@ class OutputComparing:
             )
         reference = self._reference.result()
         used = reference if reference.values else None
+        simulation = self._simulation.result()
         unquantized = self._float_model.result()
+        ties = self._near_ties
         return OutputCheck(
             self._name,
-            self._simulation.result(),
+            simulation,
             used,
             self._accuracy(used),
             unquantized if unquantized.values else None,
-            self._classes,
+            ties is not None,
+            0 if ties is None else ties.count((used or simulation).step),
         )
 
     def _accuracy(self, reference: object | None) -> Accuracy | None:

@@ -47,6 +47,8 @@ class OutputCheck:
         accuracy: On the labels, ``None`` without labels for this output.
         float_model: Beside the model before it was quantised; ``None`` when that isn't known.
         classes: Whether it holds class scores, so that its top-1 is judged.
+        near_ties: Of class scores, how many rows that have another top-1 class than in what the
+            output is judged by (the integer reference, else the simulation) are near ties.
     """
 
     output: str
@@ -55,6 +57,12 @@ class OutputCheck:
     accuracy: Accuracy | None = None
     float_model: Comparison | None = None
     classes: bool = False
+    near_ties: int = 0
+
+    @property
+    def judged(self) -> Comparison:
+        """The comparison that limits are held to."""
+        return self.reference or self.simulation
 
     @property
     def beside(self) -> tuple[tuple[str, Comparison], ...]:
@@ -151,8 +159,7 @@ class Verification:
         limits = limits or self.limits
         found = []
         for output in self.outputs:
-            held = output.reference or output.simulation
-            problem = limits.output_problem(held, output.classes)
+            problem = limits.output_problem(output.judged, output.classes, output.near_ties)
             if problem:
                 found.append(f'output "{output.output}": {problem}')
         checked = {layer.layer for layer in self.layers}
@@ -180,6 +187,8 @@ class Verification:
             for name, found in output.beside:
                 shown = output.classes and found.agreement is not None
                 same = f"{found.agreement:.2%}" if shown else "-"
+                if found is output.judged and output.near_ties:
+                    same += f" ({said_near_ties(output.near_ties)})"
                 step = f"{found.step:.4g} ({found.step_source})"
                 cells = (*difference_cells(found)[:2], step, difference_cells(found)[2])
                 rows.append((output.output, name, same, *cells))
@@ -227,6 +236,11 @@ class Verification:
             raise ModelFileError(f"the text is not a verification's JSON: {error!r}") from error
 
 
+def said_near_ties(count: int) -> str:
+    """How many rows that differ are near ties, as text."""
+    return f"{count} near tie{'s' if count != 1 else ''}"
+
+
 def difference_cells(found: Comparison | None) -> tuple[str, str, str]:
     """(mean, largest, SQNR) as text."""
     if found is None:
@@ -253,6 +267,7 @@ def _verification(data: Mapping[str, Any]) -> Verification:
             None if accuracy is None else Accuracy(**accuracy),
             comparison(found["float_model"]),
             found["classes"],
+            found["near_ties"],
         )
 
     return Verification(

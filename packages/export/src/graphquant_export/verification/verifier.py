@@ -53,7 +53,7 @@ def verify(
             axis; or a mapping from output to classes.
         layers: Whether each quantised layer's result is compared, too. All of them are in memory
             at once, for one batch.
-        limits: What counts as a divergence.
+        limits: What counts as a divergence, and which rows of class scores are near ties.
         batch_size: Samples of a batch; by default as many as have about a million values, at
             most 256. A model whose placeholders have a batch of their own is run in batches of
             that size.
@@ -90,10 +90,12 @@ def verify(
         opened.callback(truths.close)
         scores = class_outputs(truths.simulation.graph, source.outputs, by_output, classes)
         batches = make_batches(truths.simulation.graph, feeds, batch_size)
+        limits = limits or Limits()
         simulated = truths.float_model is not truths.simulation
+        judged = dict.fromkeys(scores, limits)
         outputs = {
-            name: OutputComparing(name, steps[name], by_output.get(name), name in scores, simulated)
-            for name in steps
+            name: OutputComparing(name, step, by_output.get(name), judged.get(name), simulated)
+            for name, step in steps.items()
         }
         compared = LayersComparing(truths, executions) if layers else None
         if compared is not None:
@@ -117,7 +119,7 @@ def verify(
         executions=tuple(executions),
         layers=() if compared is None else compared.result(),
         layer_reference=truths.exact_name,
-        limits=limits or Limits(),
+        limits=limits,
     )
 
 
