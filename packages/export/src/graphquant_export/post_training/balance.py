@@ -27,7 +27,7 @@ Float64Array = npt.NDArray[np.float64]
 EXPONENTS = (0.25, 0.5, 0.75, 1.0)
 """How much of the difference between channels is taken from the activation."""
 
-WORTH = 0.5
+WORTH = 0.75
 """Share of the noise that has to be left at most: less of a difference is not worth a change."""
 
 LEAST = 1 / 256

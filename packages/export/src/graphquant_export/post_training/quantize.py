@@ -77,8 +77,8 @@ def quantize_post_training(
             besides the inputs of layers are estimated, too, so that an export needs no calibration.
             ``"ascend"`` rounds nothing else.
         equalize: Whether channels between layers are brought to one size where that leaves at most
-            half of the noise that rounding makes. The record holds by what they are divided
-            (`LayerFactors.balance`); the model stays as it is.
+            three quarters of the noise that rounding makes. The record holds by what they are
+            divided (`LayerFactors.balance`); the model stays as it is.
         correct_bias: Whether what rounding adds to the mean of an output channel is taken off its
             bias (`LayerFactors.bias_correction`), which is an entry of its own in the record. By
             default unless a target's record holds entries of layers alone, as Ascend's: AMCT's
