@@ -25,7 +25,7 @@ def run_engine(script: str, folder: Path) -> Any:
         [sys.executable, str(ENGINES / script), str(folder)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         check=False,
     )

@@ -32,7 +32,7 @@ def keras(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("keras")), request.param],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         check=False,
     )

@@ -29,7 +29,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
         [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("resnet")), *numbers],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         check=False,
     )
