@@ -91,7 +91,7 @@ class LayerResults:
             node, parts = self._node(layer), self.parts(layer)
             tensor = node if node in self._model.tensors else None
             if tensor is None and layer.joined is None and len(parts) == 1:
-                tensor = self._result_of(parts[0], node)
+                tensor = self._result_of(layer, parts[0], node)
             if tensor is not None:
                 results[layer.name] = ShownResult(self._undilated(node), tensor, grids.get(node))
         return results
@@ -122,11 +122,12 @@ class LayerResults:
         hidden = layer.result not in self._model.tensors and merged is not None
         return str(merged.name) if hidden and merged is not None else layer.result
 
-    def _result_of(self, part: MnnLayer, node: str) -> str | None:
+    def _result_of(self, layer: RuntimeLayer, part: MnnLayer, node: str) -> str | None:
         """Name of the tensor that `part` returns; ``None`` if it can't be brought to the shape."""
+        row = self._rows.get(layer.node)
+        moved = row is not None and self._moved_activation(layer, row) == node
         sizes = self._view.graph.get_operation_by_name(node).outputs[0].shape
         known = sizes.rank is not None and sizes.as_list().count(None) <= 1
-        moved = node not in {name for row in self._rows.values() for name in self._merged(row)}
         return part.tensors[1] if known or not moved else None
 
     def _moved_activation(self, layer: RuntimeLayer, row: Layer) -> str | None:
