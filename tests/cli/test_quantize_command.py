@@ -186,6 +186,36 @@ def test_the_model_itself_is_never_overwritten(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        (("quantize", "--target", "mnn"), ".json"),
+        (("quantize", "--target", "onnx"), "_record.txt"),
+        (("quantize", "--target", "ascend"), "_deploy.pb"),
+        (("quantize", "--target", "onnx", "--weight-only"), ".pb"),
+        (("export", "--record", "r.txt", "--target", "litert"), ".tflite"),
+        (("export", "--record", "r.txt", "--target", "onnx"), "_record.txt"),
+        (("tune", "--target", "mnn", "--weight-only"), ".mnn"),
+    ],
+)
+def test_no_file_takes_the_place_of_the_samples(
+    graphquant: Run, files: Any, tmp_path: Path, arguments: tuple[str, ...], ending: str
+) -> None:
+    """Exit code 2 before they are read, whatever command writes and whatever it writes."""
+    samples = tmp_path / f"m{ending}"
+    samples.write_bytes(b"the only copy")
+    command, *others = arguments
+    given = "--samples" if command == "tune" else "--calibration"
+    outcome = graphquant(
+        command, files.model, given, samples, *others, "--save-path", tmp_path / "m"
+    )
+    assert outcome.exit_code == 2
+    assert f"m{ending} would be written over the" in outcome.stderr
+    assert "samples itself" in outcome.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [samples.name]
+    assert samples.read_bytes() == b"the only copy"
+
+
+@pytest.mark.parametrize(
     ("target", "ending"), [("ascend", "_quantized.pb"), ("ascend", "_deploy.pb"), ("mnn", ".pb")]
 )
 def test_no_file_of_a_target_takes_the_place_of_the_model(

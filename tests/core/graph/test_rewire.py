@@ -12,10 +12,17 @@ from graphquant_core.exceptions import (
     FinalizedGraphError,
     GradientsExistError,
     GraphStateError,
+    ModelFileError,
     SessionExistsError,
 )
 from graphquant_core.graph import GraphView, Rewrite, check_rewritable
-from graphquant_core.graph.rewire import ACTIVATION_INPUT, mark, marked_input, role_of
+from graphquant_core.graph.rewire import (
+    ACTIVATION_INPUT,
+    ACTIVATION_OUTPUT,
+    mark,
+    marked_input,
+    role_of,
+)
 
 v1 = tf.compat.v1
 
@@ -222,3 +229,18 @@ def test_a_mark_outlives_freezing_and_importing() -> None:
     assert role_of(end.op) is None
     with pytest.raises(ValueError, match="whose first op is gone"):
         marked_input(imported.get_tensor_by_name("prefix/x:0"), ACTIVATION_INPUT)
+
+
+def test_a_mark_that_is_gone_is_not_that_of_the_quantiser_before() -> None:
+    """Two quantisers in a row, the second without its entry: an error, not the first input."""
+    with tf.Graph().as_default():
+        x = v1.placeholder(tf.float32, [2], "x")
+        entry = tf.identity(x, name="entry")
+        first = tf.identity(entry * 2.0, name="first")
+        second = tf.identity(tf.nn.relu(first) * 3.0, name="second")
+    mark(entry.op, ACTIVATION_INPUT)
+    for end in (first, second):
+        mark(end.op, ACTIVATION_OUTPUT)
+    assert marked_input(first, ACTIVATION_INPUT) is x
+    with pytest.raises(ModelFileError, match='"second" is the result of a fake quantiser whose'):
+        marked_input(second, ACTIVATION_INPUT)

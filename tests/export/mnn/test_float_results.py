@@ -88,7 +88,7 @@ def single(n: Network, x: Any, name: str) -> tf.Tensor:
 
 def on_a_pixel(n: Network, x: Any, name: str) -> tf.Tensor:
     y = tf.matmul(tf.reshape(x["pixel"], [-1, 12]), n.weight(name, 12, 9), name=name)
-    return tf.reshape(tf.nn.bias_add(y, n.bias(name, 9)), [-1, 1, 1, 9])
+    return tf.nn.relu(tf.reshape(tf.nn.bias_add(y, n.bias(name, 9)), [-1, 1, 1, 9]))
 
 
 def convolution(n: Network, x: Any, name: str) -> tf.Tensor:

@@ -50,6 +50,8 @@ class LayersComparing:
         exact = self._truths.exact.run([*nodes.values(), *rounded], batch.feeds)
         for name, result in results.items():
             self._cut_off.setdefault(name, CutOff(result.grid)).add(exact[result.node])
+        if not found:
+            return
         for layer, output in found.items():
             if layer not in self._compared:
                 self._compared[layer] = self._start(layer, output)

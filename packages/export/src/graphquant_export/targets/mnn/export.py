@@ -106,8 +106,7 @@ def export_mnn(
         identity = identity_of(content, repr(layers).encode())
         save_compress_params(written[2], layers, mnn_uuid=identity)
         convert(ConverterCommand(written[1], written[0], written[2]))
-        tensors = read_mnn_model(written[0]).tensors
-        check_outputs_kept(graph, names, tensors)
+        check_outputs_kept(graph, names, read_mnn_model(written[0]))
         compared = compare_weights(frozen, written[0], layers)
         _check_stored(compared)
         write_together(

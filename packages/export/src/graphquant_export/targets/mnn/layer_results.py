@@ -12,6 +12,9 @@ from graphquant_core.plan import Plan
 from graphquant_export.targets.mnn.model_file import MnnLayer, MnnModel, TensorGrid
 from graphquant_export.targets.mnn.op_names import mnn_op_names, op_with_activation
 
+_RELUS = frozenset({"Relu", "Relu6"})
+_MOVING_TYPES = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze"})
+
 
 @attrs.frozen
 class RuntimeLayer:
@@ -88,7 +91,7 @@ class LayerResults:
             node, parts = self._node(layer), self.parts(layer)
             tensor = node if node in self._model.tensors else None
             if tensor is None and layer.joined is None and len(parts) == 1:
-                tensor = parts[0].tensors[1]
+                tensor = self._result_of(layer, parts[0], node)
             if tensor is not None:
                 results[layer.name] = ShownResult(self._undilated(node), tensor, grids.get(node))
         return results
@@ -109,12 +112,35 @@ class LayerResults:
             return layer.joined
         row = self._rows.get(layer.node)
         if row is not None:
+            moved = self._moved_activation(layer, row)
+            if moved is not None:
+                return moved
             shown = (name for name in self._merged(row) if name in self._model.tensors)
             return next(shown, str(op_with_activation(self._view, row).name))
         result = self._view.graph.get_operation_by_name(layer.result)
         merged = following_activation(self._view, result.outputs[0])
         hidden = layer.result not in self._model.tensors and merged is not None
         return str(merged.name) if hidden and merged is not None else layer.result
+
+    def _result_of(self, layer: RuntimeLayer, part: MnnLayer, node: str) -> str | None:
+        """Name of the tensor that `part` returns; ``None`` if it can't be brought to the shape."""
+        row = self._rows.get(layer.node)
+        moved = row is not None and self._moved_activation(layer, row) == node
+        sizes = self._view.graph.get_operation_by_name(node).outputs[0].shape
+        known = sizes.rank is not None and sizes.as_list().count(None) <= 1
+        return part.tensors[1] if known or not moved else None
+
+    def _moved_activation(self, layer: RuntimeLayer, row: Layer) -> str | None:
+        """Name of the Relu that MNN merged into `layer` from behind ops that move its values."""
+        *_, last = self._merged(row)
+        op = self._view.graph.get_operation_by_name(last)
+        if op.type in _RELUS or not any(part.relu or part.relu6 for part in self.parts(layer)):
+            return None
+        consumers = self._view.consumers(op.outputs[0])
+        while len(consumers) == 1 and consumers[0][0].type in _MOVING_TYPES:
+            consumers = self._view.consumers(consumers[0][0].outputs[0])
+        found = len(consumers) == 1 and consumers[0][0].type in _RELUS
+        return str(consumers[0][0].name) if found else None
 
     def _undilated(self, node: str) -> str:
         """`node`, or the BatchToSpaceND behind it: MNN makes one op of a dilated convolution."""

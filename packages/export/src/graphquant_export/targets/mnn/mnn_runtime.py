@@ -152,7 +152,7 @@ class MnnRuntime:
         return {name: found[name] if name in found else inputs[name] for name in wanted}
 
     def _output_tensor(self, output: str) -> str:
-        return mnn_output(self._graph, self._op(output).name, self._model.tensors)
+        return mnn_output(self._graph, self._op(output).name, self._model)
 
     def _op(self, name: str) -> tf.Operation:
         try:

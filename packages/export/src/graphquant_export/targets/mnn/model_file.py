@@ -14,6 +14,7 @@ from graphquant_core.files import read_bytes
 from graphquant_export.quantized.weight_codes import MnnWeight
 from graphquant_export.targets.mnn.file_fields import (
     COMMON_OUTPUTS,
+    COMMON_RELU,
     COMMON_RELU6,
     CONVOLUTION_2D,
     CONVOLUTION_COMMON,
@@ -41,6 +42,7 @@ from graphquant_export.targets.mnn.file_fields import (
     SUBGRAPH_TENSORS,
 )
 from graphquant_export.targets.mnn.flat_tables import FlatTable
+from graphquant_export.targets.mnn.misnamed_tensors import NamedOp, misnamed_tensors
 from graphquant_export.targets.mnn.stored_weights import read_weight
 
 
@@ -69,6 +71,7 @@ class MnnLayer:
         outputs: Number of output channels.
         weight: Its codes and scales; ``None`` when the weight is float.
         tensors: Names of its first input and its first output.
+        relu: Whether a Relu is merged into it.
         relu6: Whether a Relu6 is merged into it.
         int8: Whether it is stored as a layer of integers: with int8 parameters and a grid for
             both tensors.
@@ -81,6 +84,7 @@ class MnnLayer:
     outputs: int
     weight: MnnWeight | None
     tensors: tuple[str, str] = ("", "")
+    relu: bool = False
     relu6: bool = False
     int8: bool = False
     input: TensorGrid | None = None
@@ -93,11 +97,14 @@ class MnnModel:
 
     Attributes:
         layers: Its layers with a weight, by name.
-        tensors: Names of its tensors.
+        tensors: Names of its tensors, but for `misnamed`.
+        misnamed: Name of a tensor that doesn't hold what the op of that name returns: name of the
+            op that returns what it holds, in another shape perhaps. See `misnamed_tensors`.
     """
 
     layers: Mapping[str, MnnLayer]
     tensors: tuple[str, ...]
+    misnamed: Mapping[str, str | None]
 
 
 def read_mnn_layers(path: str | os.PathLike[str]) -> dict[str, MnnLayer]:
@@ -123,11 +130,12 @@ def read_mnn_model(path: str | os.PathLike[str]) -> MnnModel:
         slots = (SUBGRAPH_TENSORS, SUBGRAPH_OPS, SUBGRAPH_DESCRIPTIONS)
         graphs += [_Graph(subgraph, *slots) for subgraph in net.tables(NET_SUBGRAPHS)]
         layers = [layer for graph in graphs for layer in graph.layers()]
-        tensors = tuple(name for graph in graphs for name in graph.tensors)
+        misnamed = {name: op for graph in graphs for name, op in graph.misnamed().items()}
+        tensors = (name for graph in graphs for name in graph.tensors if name not in misnamed)
+        return MnnModel({layer.name: layer for layer in layers}, tuple(tensors), misnamed)
     except (struct.error, IndexError, ValueError, TypeError) as error:
         reason = str(error)[:300]
         raise ModelFileError(f"mnn_file ({path}) is not an MNN model: {reason}") from error
-    return MnnModel({layer.name: layer for layer in layers}, tensors)
 
 
 class _Graph:
@@ -146,6 +154,17 @@ class _Graph:
                     grid.number(GRID_LOWEST, -128.0),
                     grid.number(GRID_HIGHEST, 127.0),
                 )
+
+    def misnamed(self) -> dict[str, str | None]:
+        return misnamed_tensors([self._named(op) for op in self._ops])
+
+    def _named(self, op: FlatTable) -> NamedOp:
+        taken, given = (op.numbers(slot, np.int32).tolist() for slot in (OP_INPUTS, OP_OUTPUTS))
+        source = self.tensors[taken[0]] if taken else None
+        outputs = tuple(self.tensors[index] for index in given)
+        layer = self._layer(op) if op.integer(OP_TYPE) in OP_TYPES else None
+        merged = layer is not None and (layer.relu or layer.relu6)
+        return NamedOp(op.text(OP_NAME), source, outputs, merged)
 
     def layers(self) -> list[MnnLayer]:
         return [self._layer(op) for op in self._ops if op.integer(OP_TYPE) in OP_TYPES]
@@ -166,6 +185,7 @@ class _Graph:
             0 if common is None else common.integer(COMMON_OUTPUTS),
             None if quantized is None else read_weight(quantized),
             (self.tensors[indices[0]], self.tensors[indices[1]]),
+            common is not None and bool(common.byte(COMMON_RELU)),
             common is not None and bool(common.byte(COMMON_RELU6)),
             stored_as_int8 and None not in (source, result),
             source,

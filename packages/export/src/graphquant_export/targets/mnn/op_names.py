@@ -20,6 +20,9 @@ _BETWEEN = {
 }
 
 
+MATMUL_ENDING = "__matmul_converted"
+
+
 def mnn_op_names(view: GraphView, layer: Layer) -> tuple[str, ...]:
     """Names of the MNN ops that `layer` becomes: one, or one for each group of a grouped Conv2D.
 
@@ -37,7 +40,7 @@ def mnn_op_names(view: GraphView, layer: Layer) -> tuple[str, ...]:
     """
     name = op_with_bias(view, layer).name
     if layer.op_type == "MatMul":
-        return (f"{name}__matmul_converted",)
+        return (f"{name}{MATMUL_ENDING}",)
     groups = conv_groups(layer)
     if groups == 1 or layer.kernel_type != "Conv2D":
         return (name,)

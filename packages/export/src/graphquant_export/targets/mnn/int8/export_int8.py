@@ -88,7 +88,7 @@ def export_mnn_int8(
         save_compress_params(params, (), mnn_uuid=identity)
         convert(ConverterCommand(pb, mnn_file, params))
         converted = read_mnn_model(mnn_file)
-        check_outputs_kept(view.graph, simulated.outputs, converted.tensors)
+        check_outputs_kept(view.graph, simulated.outputs, converted)
         parts = find_parts(view, frozen.layers, converted.layers)
         params.write_text(int8_params(parts, identity))
         convert(ConverterCommand(mnn_file, mnn_file, params))

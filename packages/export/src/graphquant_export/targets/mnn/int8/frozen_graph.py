@@ -23,6 +23,7 @@ from graphquant_export.targets.mnn.int8.float_values import (
 from graphquant_export.targets.mnn.int8.moved_values import is_never_negative
 from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer
 from graphquant_export.targets.mnn.known_ops import with_known_ops
+from graphquant_export.targets.mnn.misnamed_tensors import AS_FLOAT
 
 
 @attrs.frozen(eq=False)
@@ -171,11 +172,11 @@ class _Parting:
         lowest = np.ldexp(np.finfo(np.float32).min, -number).astype(np.float32)
         bound = self._editor.unique_name(f"{tensor.op.name}/lower_bound")
         self._editor.add(const_node(bound, lowest))
-        name = self._editor.unique_name(f"{tensor.op.name}/as_float")
+        name = self._editor.unique_name(f"{tensor.op.name}/{AS_FLOAT}")
         return self._editor.add(node_def(name, "Maximum", [source, bound], T=tf.float32))
 
     def _float_copy(self, tensor: tf.Tensor, source: str, types: Sequence[str]) -> str:
         for op_type in types:
-            name = self._editor.unique_name(f"{tensor.op.name}/as_float")
+            name = self._editor.unique_name(f"{tensor.op.name}/{AS_FLOAT}")
             source = self._editor.add(node_def(name, op_type, [source], T=tf.float32))
         return source
