@@ -13,6 +13,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError, PluginError
 from graphquant_core.graph import Rewrite
 from graphquant_core.graph.build_quantizer import build_quantizer
+from graphquant_core.graph.function_call import call, concrete
 from graphquant_core.graph.placing import QuantizerPlacer
 from graphquant_core.graph.rewire import ACTIVATION_INPUT, marked_input
 from graphquant_core.graph.template import trace
@@ -230,3 +231,47 @@ def test_constants_are_shared_on_one_device_alone() -> None:
     for op in graph.get_operations():
         if op.name.endswith("/tripled"):
             assert op.inputs[1].op.device == op.device
+
+
+class Spread:
+    """Calls a function whose result has the values' rows, and one whose result is a scalar."""
+
+    name = "spread"
+
+    def build(self, values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
+        def outer(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return x * 2.0, tf.reduce_sum(x, 1)
+
+        rank = [None] * values.shape.rank
+        function = concrete(tf.TensorSpec(rank, tf.float32))(outer)
+        output, rows = call(function, [values], name="spread")
+        return FakeQuantized(output, rows, tf.constant(0), request.grid, None)
+
+
+@pytest.mark.parametrize("shape", [[None, 2], [3, 2], [3, None]])
+def test_stamped_calls_have_the_shapes_that_tensorflow_infers_where_they_are_built(
+    shape: list[int | None],
+) -> None:
+    """Neither the op nor its shapes tell that the import was spared inferring them."""
+    found = []
+    for stamped in (True, False):
+        with tf.Graph().as_default() as graph:
+            values = v1.placeholder(tf.float32, shape, "x")
+            taker = tf.nn.relu(values, name="a").op
+        with Rewrite(graph) as rewrite:
+            if stamped:
+                placer = QuantizerPlacer(rewrite)
+                names = placer.activation(taker, 0, Spread(), request("a"))
+                placer.finish()
+                placed = [graph.get_tensor_by_name(name) for name in (names.output, names.scale)]
+            else:
+                with graph.as_default():
+                    built = Spread().build(values, request("a"))
+                    # What an import makes of the same nodes, not what Python knows besides.
+                    graph_def = graph.as_graph_def()
+                with tf.Graph().as_default():
+                    tensors = [built.output.name, built.scale.name]
+                    placed = tf.import_graph_def(graph_def, return_elements=tensors, name="")
+        attributes = set(placed[0].op.node_def.attr)
+        found.append(([tensor.shape.as_list() for tensor in placed], attributes))
+    assert found[0] == found[1]

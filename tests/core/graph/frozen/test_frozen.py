@@ -96,6 +96,25 @@ def test_constants_are_evaluated_however_they_are_computed(graph_def):
     assert [float(value) for value in evaluate_constants(graph, tensors)] == [1, -1, 0]
 
 
+@pytest.mark.parametrize("size", [3, 4096])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+@pytest.mark.parametrize("as_nodes", [False, True])
+def test_large_constants_are_evaluated_as_small_ones_are(size, dtype, as_nodes):
+    """What tensors of large constants are, alone and computed, is what a session says they are."""
+    numbers = np.random.default_rng(0).normal(0, 100, (size, 2)).astype(dtype)
+    with tf.Graph().as_default() as graph:
+        constant = tf.constant(numbers, name="numbers")
+        tensors = [tf.identity(constant), tf.reduce_sum(constant, 0), tf.abs(constant)[::2]]
+        with v1.Session() as session:
+            expected = session.run(tensors)
+    graph_def = graph.as_graph_def() if as_nodes else None
+    found = evaluate_constants(graph, tensors, graph_def=graph_def)
+    replaced = evaluate_constants(graph, tensors, {"numbers:0": -2 * numbers}, graph_def)
+    for value, doubled, wanted, sign in zip(found, replaced, expected, (-2, -2, 2), strict=True):
+        np.testing.assert_array_equal(value, wanted)
+        np.testing.assert_allclose(doubled, sign * wanted, rtol=1e-6)
+
+
 def test_what_depends_on_data_has_no_constant_value():
     """Evaluating a placeholder is a ModelFileError that names it."""
     with tf.Graph().as_default() as graph:

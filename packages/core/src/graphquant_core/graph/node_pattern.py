@@ -69,34 +69,35 @@ class NodePattern:
 
 
 def node_patterns(
-    nodes: Sequence[Any], variables: Collection[str], outputs: Collection[str | None]
+    nodes: Sequence[Any], variables: Collection[str], outputs: Collection[NamePattern | None]
 ) -> tuple[NodePattern, ...]:
     """The patterns of `nodes`.
 
     Args:
         nodes: Nodes of a template.
         variables: Names of its variables' ops.
-        outputs: Names of the tensors that it returns, which each copy has for itself.
+        outputs: The tensors that it returns, which each copy has for itself.
     """
-    returned = {output.partition(":")[0] for output in outputs if output}
+    returned = {(output.scope, output.rest) for output in outputs if output}
     return tuple(_pattern(node, variables, returned) for node in nodes)
 
 
-def _pattern(node: Any, variables: Collection[str], returned: set[str]) -> NodePattern:
+def _pattern(node: Any, variables: Collection[str], returned: set[tuple[str, str]]) -> NodePattern:
+    name = NamePattern.of(node.name)
     places = node.attr["_class"].list.s if "_class" in node.attr else ()
     owner = next((v for v in variables if f"{node.name}/".startswith(f"{v}/")), node.name)
     return NodePattern(
         node,
-        NamePattern.of(node.name),
+        name,
         tuple(map(NamePattern.of, node.input)),
         tuple(NamePattern.of(place.decode().removeprefix(_PLACE)) for place in places),
         {
-            name: NamePattern.of(node.attr[name].s.decode())
-            for name in _RESOURCE_NAMES
-            if name in node.attr
+            attribute: NamePattern.of(node.attr[attribute].s.decode())
+            for attribute in _RESOURCE_NAMES
+            if attribute in node.attr
         },
         NamePattern.of(owner),
-        node.op == "Const" and not node.input and node.name not in returned,
+        node.op == "Const" and not node.input and (name.scope, name.rest) not in returned,
     )
 
 

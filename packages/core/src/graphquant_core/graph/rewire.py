@@ -2,7 +2,8 @@
 
 What has no public counterpart on a graph that is already built stands here, and behaves the same
 in TensorFlow 2.16 to 2.21: ``Operation._update_input`` redirects an input, ``Operation._set_attr``
-marks an op, and the variable store's ``_vars`` must forget the variables of a rewrite that failed.
+marks an op and ``Operation._clear_attr`` takes a mark off, and the variable store's ``_vars`` must
+forget the variables of a rewrite that failed.
 """
 
 from __future__ import annotations
@@ -151,6 +152,11 @@ def mark_bypassed(op: tf.Operation, op_type: str) -> None:
     `graphquant_core.graph.frozen.bypassed` puts it back.
     """
     op._set_attr(BYPASSED_ATTRIBUTE, v1.AttrValue(s=op_type.encode()))
+
+
+def clear_attribute(op: tf.Operation, name: str) -> None:
+    """Take the attribute `name` off `op`."""
+    op._clear_attr(name)
 
 
 def role_of(op: tf.Operation) -> str | None:

@@ -7,12 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from graphquant_core.graph.call_shapes import CallShapes, as_inferred, give_shapes
 from graphquant_core.graph.node_pattern import NamePattern, NodePattern, place
 from graphquant_core.graph.template import KEY, SCOPE, VALUES, Template
 
 v1 = tf.compat.v1
-
-_DESCRIBED = ("variable_name", "initializer_name", "snapshot_name", "initial_value_name")
 
 
 class StampSheet:
@@ -33,6 +32,8 @@ class StampSheet:
         self._inputs: dict[str, tf.Tensor] = {}
         self._nodes: set[str] = set()
         self._constants: dict[tuple[NodePattern, str], str] = {}
+        self._call_shapes: dict[tuple[Template, str], CallShapes] = {}
+        self._calls: list[str] = []
         held = graph.get_collection_ref(v1.GraphKeys.GLOBAL_VARIABLES)
         self._listed = {str(variable.name) for variable in held}
         self._variables: list[tuple[Any, Any, tuple[str, ...]]] = []
@@ -64,6 +65,7 @@ class StampSheet:
         self._add_functions(template.graph_def.library.function)
         moved: dict[str, str] = {}
         shared: dict[NamePattern, bool] = {}
+        call_shapes = self._shapes_of_calls(template, values.shape)
         for pattern in template.patterns:
             own = pattern.name.scope == KEY
             # Only the variables can be there already: the scope is a new one.
@@ -80,16 +82,19 @@ class StampSheet:
                     continue
             self._nodes.add(name)
             self._add_node(pattern, name, scopes, moved)
+            if pattern.node.name in call_shapes:
+                give_shapes(self._graph_def.node[-1], call_shapes[pattern.node.name])
+                self._calls.append(name)
             # A colocated op, such as a read, goes along with a variable.
             if own or not pattern.places:
                 self._graph_def.node[-1].device = where
         self._add_variables(template, scopes, moved)
         output, scale, offset, calibrated = template.outputs
         return (
-            _renamed(output, scopes),
-            _renamed(scale, scopes),
-            _renamed(offset, scopes),
-            None if calibrated is None else _renamed(calibrated, scopes),
+            output.full(scopes),
+            scale.full(scopes),
+            offset.full(scopes),
+            None if calibrated is None else calibrated.full(scopes),
         )
 
     def apply(self) -> None:
@@ -101,6 +106,8 @@ class StampSheet:
             v1.name_scope(None),
         ):
             tf.import_graph_def(self._graph_def, input_map=self._inputs, name="")
+            for call in self._calls:
+                as_inferred(self.graph.get_operation_by_name(call))
             for kind, description, collections in self._variables:
                 variable = kind.from_proto(description)
                 for collection in collections:
@@ -130,6 +137,12 @@ class StampSheet:
             self._inputs[full] = self.graph.get_operation_by_name(name).outputs[0]
         return full
 
+    def _shapes_of_calls(self, template: Template, shape: tf.TensorShape) -> CallShapes:
+        key = (template, str(shape))
+        if key not in self._call_shapes:
+            self._call_shapes[key] = template.call_shapes_for(shape)
+        return self._call_shapes[key]
+
     def _exists(self, name: str) -> bool:
         """Whether the op of a variable is there, from before or by another copy."""
         if name in self._nodes:
@@ -152,18 +165,12 @@ class StampSheet:
     ) -> None:
         for variable in template.variables:
             # A rewrite that failed leaves ops behind, but no variable: it is listed anew.
-            if _renamed(variable.description.variable_name, scopes) in self._listed:
+            if variable.names["variable_name"].full(scopes) in self._listed:
                 continue
             description = type(variable.description)()
             description.CopyFrom(variable.description)
-            for field in _DESCRIBED:
-                name = _renamed(getattr(description, field), scopes)
-                node, colon, port = name.partition(":")
-                setattr(description, field, moved.get(node, node) + colon + port)
+            for field, name in variable.names.items():
+                node = name.node(scopes)
+                setattr(description, field, moved.get(node, node) + name.port)
             self._listed.add(description.variable_name)
             self._variables.append((variable.kind, description, variable.collections))
-
-
-def _renamed(name: str, scopes: dict[str, str]) -> str:
-    """`name` of a node or a tensor, with its first scope replaced."""
-    return NamePattern.of(name).full(scopes)

@@ -7,14 +7,15 @@ copies of all of them in one call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import tensorflow as tf
 
 from graphquant_core.exceptions import PluginError
-from graphquant_core.graph.node_pattern import NodePattern, node_patterns
+from graphquant_core.graph.call_shapes import CallShapes, inferred_shapes, known_shapes
+from graphquant_core.graph.node_pattern import NamePattern, NodePattern, node_patterns
 from graphquant_core.quantizers import FakeQuantized, QuantizerRequest
 
 v1 = tf.compat.v1
@@ -24,13 +25,31 @@ KEY = "graphquant_key"
 SCOPE = "graphquant_scope"
 
 
+_DESCRIBED = ("variable_name", "initializer_name", "snapshot_name", "initial_value_name")
+
+
 @attrs.frozen(eq=False)
 class TemplateVariable:
-    """A variable of a template: how it is described, its class, and the collections it is in."""
+    """A variable of a template.
+
+    Attributes:
+        description: Its VariableDef.
+        names: The names in the description, by field.
+        kind: Its class.
+        collections: The collections it is in.
+    """
 
     description: Any
+    names: Mapping[str, NamePattern]
     kind: Any
     collections: tuple[str, ...]
+
+    @classmethod
+    def of(cls, variable: tf.Variable, graph: tf.Graph) -> TemplateVariable:
+        """`variable` of the template that is built in `graph`."""
+        description = variable.to_proto()
+        names = {field: NamePattern.of(getattr(description, field)) for field in _DESCRIBED}
+        return cls(description, names, type(variable), _collections(graph, variable))
 
 
 @attrs.frozen(eq=False)
@@ -41,13 +60,22 @@ class Template:
         graph_def: Nodes and functions.
         patterns: The nodes, without the input's placeholder.
         variables: The variables.
-        outputs: Names of the tensors output, scale, offset and calibrated (or ``None``).
+        outputs: The tensors output, scale, offset and calibrated (or ``None``).
+        call_shapes: Shapes of what its calls of functions return.
     """
 
     graph_def: tf.compat.v1.GraphDef
     patterns: tuple[NodePattern, ...]
     variables: tuple[TemplateVariable, ...]
-    outputs: tuple[str, str, str, str | None]
+    outputs: tuple[NamePattern, NamePattern, NamePattern, NamePattern | None]
+    call_shapes: CallShapes
+
+    def call_shapes_for(self, shape: tf.TensorShape) -> CallShapes:
+        """The shapes of what its calls return in a copy whose input has `shape`."""
+        found = self.call_shapes
+        if all(known.is_fully_defined() for shapes in found.values() for known in shapes):
+            return found
+        return inferred_shapes(self.graph_def, VALUES, shape)
 
 
 def trace(
@@ -67,10 +95,7 @@ def trace(
         values = v1.placeholder(tf.float32, shape, name=VALUES)
         with v1.name_scope(SCOPE):
             built = build(values, attrs.evolve(request, key=KEY))
-        variables = [
-            TemplateVariable(variable.to_proto(), type(variable), _collections(graph, variable))
-            for variable in v1.global_variables()
-        ]
+        variables = [TemplateVariable.of(variable, graph) for variable in v1.global_variables()]
     graph_def = graph.as_graph_def()
     # Nothing takes these: a variable that is asked makes one of its own.
     kept = [node for node in graph_def.node if node.op != "VarIsInitializedOp"]
@@ -86,11 +111,16 @@ def trace(
             f'a quantiser made the op "{stray[0]}" outside of the scope that it was called in and '
             "of its request's key"
         )
-    calibrated = None if built.calibrated is None else built.calibrated.name
-    outputs = (built.output.name, built.scale.name, built.offset.name, calibrated)
+    calibrated = None if built.calibrated is None else NamePattern.of(built.calibrated.name)
+    output, scale, offset = (
+        NamePattern.of(tensor.name) for tensor in (built.output, built.scale, built.offset)
+    )
+    outputs = (output, scale, offset, calibrated)
     owners = [variable.description.variable_name.partition(":")[0] for variable in variables]
     nodes = [node for node in kept if node.name != VALUES]
-    return Template(graph_def, node_patterns(nodes, owners, outputs), tuple(variables), outputs)
+    patterns = node_patterns(nodes, owners, outputs)
+    shapes = known_shapes(graph.get_operations())
+    return Template(graph_def, patterns, tuple(variables), outputs, shapes)
 
 
 def _collections(graph: tf.Graph, variable: tf.Variable) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ IN_LOOP = (
 
 def ops_in_loops(view: GraphView) -> set[str]:
     """Names of the ops from an Enter to the Exit of its loop."""
-    waiting: list[tf.Operation] = [op for op in view.operations if op.type in ("Enter", "RefEnter")]
+    waiting: list[tf.Operation] = view.of_types(("Enter", "RefEnter"))
     inside = set(waiting)
     while waiting:
         op = waiting.pop()

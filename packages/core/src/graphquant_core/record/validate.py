@@ -6,6 +6,7 @@ import math
 from typing import NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from graphquant_core.exceptions import RecordError, UnknownNameError
 from graphquant_core.layer import Layer
@@ -65,8 +66,7 @@ def _check_weight(layer: Layer, factors: LayerFactors) -> None:
         _refuse(
             name, f"scale_w ({len(scale)} values)", f"must have 1 or {channels}: one per channel"
         )
-    for value in scale:
-        _check_scale(name, "scale_w", float(value))
+    _check_scales(name, "scale_w", scale)
     if offset is None or len(offset) != len(scale):
         count = 0 if offset is None else len(offset)
         _refuse(name, f"offset_w ({count} values)", f"must have as many as scale_w ({len(scale)})")
@@ -84,8 +84,7 @@ def _check_balance(layer: Layer, factors: LayerFactors) -> None:
     if len(factors.balance) != channels:
         found = f"tensor_balance_factor ({len(factors.balance)} values)"
         _refuse(layer.name, found, f"must have {channels}: one for each channel that it takes")
-    for value in factors.balance:
-        _check_scale(layer.name, "tensor_balance_factor", float(value))
+    _check_scales(layer.name, "tensor_balance_factor", factors.balance)
 
 
 def _check_correction(layer: Layer, factors: LayerFactors) -> None:
@@ -106,6 +105,13 @@ def _check_scale(name: str, field: str, value: float) -> None:
             f"{field} ({value:.9g})",
             f"must be above {SMALLEST:.9g} and below {1 / SMALLEST:.9g}",
         )
+
+
+def _check_scales(name: str, field: str, values: npt.NDArray[np.floating]) -> None:
+    """As `_check_scale` each of `values`; those that can't be wrong are not asked one by one."""
+    doubles = np.asarray(values, np.float64)
+    for value in doubles[~((doubles > SMALLEST) & (doubles < 1 / SMALLEST))]:
+        _check_scale(name, field, float(value))
 
 
 def _refuse(name: str, what: str, rule: str) -> NoReturn:

@@ -49,10 +49,18 @@ def needed_tensors(place: LayerPlace) -> list[tf.Tensor]:
     return [*weights, *parameters(place.tail)]
 
 
-def constant_values(graph: tf.Graph, places: Sequence[LayerPlace]) -> dict[str, npt.NDArray[Any]]:
-    """Value of each of `needed_tensors` of all `places` in `graph`, by tensor name."""
+def constant_values(
+    graph: tf.Graph,
+    places: Sequence[LayerPlace],
+    graph_def: tf.compat.v1.GraphDef | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """Value of each of `needed_tensors` of all `places` in `graph`, by tensor name.
+
+    `graph_def` is the same graph as nodes, where there is one.
+    """
     tensors = {tensor.name: tensor for place in places for tensor in needed_tensors(place)}
-    return dict(zip(tensors, evaluate_constants(graph, list(tensors.values())), strict=True))
+    values = evaluate_constants(graph, list(tensors.values()), graph_def=graph_def)
+    return dict(zip(tensors, values, strict=True))
 
 
 def _float_weight(place: LayerPlace, weight: tf.Tensor) -> tf.Tensor:

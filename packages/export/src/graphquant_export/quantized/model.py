@@ -115,7 +115,13 @@ _in_use: WeakValueDictionary[Key, QuantizedModel] = WeakValueDictionary()
 
 def content_key(model: tf.compat.v1.GraphDef, outputs: Sequence[str], record: Record) -> Key:
     """What tells models, outputs and the factors of layers from others, by their content."""
-    digest = hashlib.sha256(model.SerializeToString(deterministic=True))
+    digest = hashlib.sha256()
+    # Node after node: protobuf writes a large message at once into a buffer that it moves as it
+    # grows, and takes longer over that than the rest takes.
+    rest = tf.compat.v1.GraphDef(versions=model.versions, library=model.library)
+    for part in (rest, *model.node):
+        content = part.SerializeToString(deterministic=True)
+        digest.update(len(content).to_bytes(8, "little") + content)
     for name, factors in record.items():
         digest.update(repr((name, attrs.astuple(factors, filter=_is_no_array))).encode())
         for array in (
@@ -145,7 +151,7 @@ def _build(
     record = match_record(view, plan, record)
     wanted = [layer for layer in plan.layers if layer.name in record]
     places = find_layers(view, wanted, outputs)
-    layers = _layers(graph, [(place, record[place.layer.name]) for place in places])
+    layers = _layers(graph, pruned, [(place, record[place.layer.name]) for place in places])
     strip_later_attributes(pruned, graph)
     editor = _without_fake_quantizers(pruned, outputs, [layer.place for layer in layers])
     groups = find_groups(editor, outputs, layers)
@@ -163,9 +169,11 @@ def _floats(plan: Plan, record: Record) -> tuple[Skip, ...]:
 
 
 def _layers(
-    graph: tf.Graph, found: Sequence[tuple[LayerPlace, LayerFactors]]
+    graph: tf.Graph,
+    graph_def: tf.compat.v1.GraphDef,
+    found: Sequence[tuple[LayerPlace, LayerFactors]],
 ) -> tuple[QuantizedLayer, ...]:
-    values = constant_values(graph, [place for place, _ in found])
+    values = constant_values(graph, [place for place, _ in found], graph_def)
     layers = []
     for place, factors in found:
         layers.append(QuantizedLayer(place, factors, layer_integers(place, factors, values)))

@@ -18,7 +18,8 @@ class GraphDefEditor:
     """
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
-        copied = with_activations(tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString()))
+        copied = tf.compat.v1.GraphDef()
+        copied.CopyFrom(with_activations(graph_def))
         self._rest = tf.compat.v1.GraphDef(versions=copied.versions, library=copied.library)
         self._nodes: dict[str, tf.compat.v1.NodeDef] = {}
         self._takers: dict[str, dict[str, None]] = defaultdict(dict)
@@ -134,6 +135,8 @@ class GraphDefEditor:
             function.signature.name: function.node_def for function in self._rest.library.function
         }
         needed: set[str] = set()
+        if not bodies:
+            return needed
         waiting = [name for node in nodes for name in functions_called_by(node)]
         while waiting:
             name = waiting.pop()

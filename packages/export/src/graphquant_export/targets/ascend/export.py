@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from graphquant_core.exporter import ExportSource
 from graphquant_core.files import read_bytes, write_together
+from graphquant_core.graph.frozen import check_outputs
 from graphquant_core.weight_record import Factors
 from graphquant_export.quantized.model import QuantizedModel, quantized_model
 from graphquant_export.targets.ascend.artifact import (
@@ -46,9 +47,9 @@ def export_ascend(
         FileWriteError: The files can't be written. After any error an older pair is as it was.
     """
     paths = artifact_paths(save_path)
-    quantized = quantized_model(model, outputs, record)
-    source = ExportSource(model, quantized.outputs, record)
-    graph_def, layers = deploy(source.derived(_quantized_model))
+    source = ExportSource(model, check_outputs(model, outputs), record)
+    quantized = source.derived(_quantized_model)
+    graph_def, layers = deploy(quantized)
     log_advice(layers)
     quantized.warn_of_floats(logger, "Ascend")
     write_together(artifact_files(graph_def, paths))
