@@ -139,6 +139,39 @@ def pooled_and_not(n: Network) -> tf.Tensor:
     return n.conv(y, 4, act=None)
 
 
+def activated_twice(n: Network) -> tf.Tensor:
+    """A model may activate a result once for each layer that takes it: MNN makes that one op."""
+    y = n.conv(n.image(), 8, act=None)
+    return n.conv(tf.nn.relu(y), 8, size=1, act=None) + n.conv(tf.nn.relu(y), 8, act=None)
+
+
+def clipped_twice(n: Network) -> tf.Tensor:
+    """The same for a Relu6, and behind a padding."""
+    y = n.conv(n.image(), 8, act=None)
+    padded = tf.pad(tf.nn.relu6(y), [[0, 0], [1, 1], [1, 1], [0, 0]])
+    with v1.name_scope("valid"):
+        z = tf.nn.conv2d(padded, n.draw(3, 3, 8, 4), 1, "VALID", name="conv")
+    return z + n.conv(tf.nn.relu6(y), 4, act=None)
+
+
+def dense_twice(n: Network) -> tf.Tensor:
+    y = n.dense(tf.reduce_mean(n.conv(n.image(), 8), [1, 2]), 8)
+    return n.dense(tf.nn.relu(y), 4) + n.dense(tf.nn.relu(y), 4)
+
+
+def shifted_twice(n: Network) -> tf.Tensor:
+    """A bias that a model has twice, each with a constant of its own."""
+    y = n.conv(n.image(), 8, act=None)
+    shift = n.draw(8)
+    branches = [n.conv(tf.nn.relu(y + shift.copy()), 8, size=1, act=None) for _ in range(2)]
+    return branches[0] + branches[1]
+
+
+def activated_twice_and_returned(n: Network) -> tf.Tensor:
+    y = n.conv(n.image(), 4, act=None)
+    return n.conv(tf.nn.relu(y), 4, size=1, act=None) + tf.nn.relu(y)
+
+
 def scaled_and_resized(n: Network) -> tf.Tensor:
     y = n.conv(n.image(), 8, stride=2)
     squeezed = n.conv(tf.reduce_mean(y, [1, 2], keepdims=True), 8, size=1, act=None)
@@ -179,6 +212,11 @@ EXACT = (
         concatenated,
         pooled_between_joins,
         pooled_and_not,
+        activated_twice,
+        clipped_twice,
+        dense_twice,
+        shifted_twice,
+        activated_twice_and_returned,
         scaled_and_resized,
         in_groups,
     ),

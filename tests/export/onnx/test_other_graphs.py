@@ -73,6 +73,35 @@ def test_a_third_party_convolution_is_exported(tmp_path):
     assert np.abs(shown.value - exact).max() <= 2e-6 * np.abs(exact).max()
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [
+        (1, 2, "SAME", 8),
+        (1, 3, "SAME", 12),
+        (2, 3, "SAME", 12),
+        (1, 4, "VALID", 16),
+        (2, 3, "VALID", 13),
+        (3, 2, "SAME", 7),
+    ],
+)
+def test_a_transposed_convolution_ends_as_in_tensorflow(kernel, stride, padding, size, tmp_path):
+    """Also where its windows don't reach the end, in zeros; ONNX knows no negative padding."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.3, (kernel, kernel, 5, 3)).astype(np.float32)
+    x = rng.normal(size=(1, 4, 4, 3)).astype(np.float32)
+    shape = [1, size, size, 5]
+    runtime, exact = exported(
+        lambda fed: tf.nn.conv2d_transpose(fed, weight, shape, stride, padding, name="layer"),
+        x,
+        "layer",
+        5,
+        tmp_path,
+    )
+    found = runtime.run({"x": x}, ["y"])["y"]
+    assert found.shape == exact.shape
+    assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
+
+
 @pytest.mark.usefixtures("third_party")
 def test_a_third_party_product_runs_in_integers(tmp_path):
     """Einsum over the last axis becomes a MatMul, which ONNX Runtime sums in integers."""

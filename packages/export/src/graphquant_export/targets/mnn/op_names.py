@@ -11,6 +11,9 @@ from graphquant_core.graph.affine import ADDING_TYPES
 from graphquant_core.handler import static_shape
 from graphquant_core.layer import Layer
 
+ACTIVATIONS = ("Relu", "Relu6")
+"""What MNN merges with a layer, behind its bias."""
+
 # Ops that stand between a layer and its bias without keeping MNN from merging the two.
 _BETWEEN = {
     "Conv2D": frozenset({"Identity", "BatchToSpaceND", "Squeeze"}),
@@ -67,9 +70,19 @@ def op_with_activation(view: GraphView, layer: Layer) -> tf.Operation:
     """The Relu or Relu6 that MNN merges into `layer`; else `op_with_bias`."""
     op = op_with_bias(view, layer)
     for taker, _ in _single_takers(view, op.outputs[0], _BETWEEN[layer.op_type]):
-        if taker.type in ("Relu", "Relu6"):
+        if taker.type in ACTIVATIONS:
             return taker
     return op
+
+
+def is_merged_further(view: GraphView, layer: Layer, result: tf.Operation) -> bool:
+    """Whether MNN merges what takes `result`, which is `layer`'s, too: an activation, or a bias."""
+    if result.type in ACTIVATIONS:
+        return False
+    return any(
+        taker.type in ACTIVATIONS or _is_bias(view, layer, taker, port)
+        for taker, port in _single_takers(view, result.outputs[0], _BETWEEN[layer.op_type])
+    )
 
 
 def _single_takers(

@@ -25,6 +25,7 @@ from graphquant_core.graph.frozen.node_def import const_node
 from graphquant_export.rewriting import rewrite
 from graphquant_export.rewriting.erfc import ERFC
 from graphquant_export.targets.onnx.constants import Found, Tags
+from graphquant_export.targets.onnx.transposed_padding import pad_behind
 
 _WEIGHT_NODE = "GraphquantWeight"
 HIGHEST_CONVERTED_OPSET = 18
@@ -123,6 +124,7 @@ def convert(
                 output_names=[f"{name}:0" for name in outputs],
             )
             _check_converted(converted, failures, opset)
+            pad_behind(converted)
             converted = optimizer.optimize_graph(converted, optimizers={"fold": ConstFoldOptimizer})
             weights = _hide_weights(converted, tags)
             converted = optimizer.optimize_graph(converted, optimizers=_passes())

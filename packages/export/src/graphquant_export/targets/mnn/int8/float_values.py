@@ -7,7 +7,7 @@ through keeps its input and its output apart; it must be one that the converter 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 import tensorflow as tf
@@ -47,9 +47,17 @@ class QuantizedValues:
     outputs: Collection[str]
 
 
-def edges_to_part(view: GraphView, values: QuantizedValues) -> tuple[Edge, ...]:
-    """The edges of the graph, (op name, port), that need a float op in between."""
-    parted: dict[Edge, None] = {}
+def edges_to_part(
+    view: GraphView, values: QuantizedValues, known: Iterable[Edge] = ()
+) -> tuple[Edge, ...]:
+    """The edges of the graph, (op name, port), that need a float op in between.
+
+    Args:
+        view: View of the graph.
+        values: What of it lies on a grid.
+        known: Edges that need one for another reason.
+    """
+    parted: dict[Edge, None] = dict.fromkeys(known)
     for edge in values.inputs:
         parted.update(dict.fromkeys(_edges_behind_inexact_ops(view, values, edge)))
     for edge in values.inputs:

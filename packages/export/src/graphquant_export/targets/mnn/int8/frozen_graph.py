@@ -13,6 +13,7 @@ from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_n
 from graphquant_core.graph.frozen.node_def import const_node, node_def
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
 from graphquant_export.targets.mnn.int8.depthwise_biases import store_biases
+from graphquant_export.targets.mnn.int8.equal_ops import merged_edges, with_one_of_each
 from graphquant_export.targets.mnn.int8.float_quantizer import put_on_grid
 from graphquant_export.targets.mnn.int8.float_values import (
     Edge,
@@ -54,7 +55,7 @@ def freeze_for_mnn(
     integer = [layer for layer in planned if layer.execution == INT8]
     grids = {layer.result: layer.output for layer in integer if layer.output is not None}
     edges = _without_fake_quantizers(editor, planned, grids)
-    lowered = with_known_ops(editor.graph_def(outputs), outputs)
+    lowered = with_one_of_each(with_known_ops(editor.graph_def(outputs), outputs), outputs)
     editor, graph = GraphDefEditor(lowered), import_frozen(lowered)
     view = GraphView(graph)
     values = QuantizedValues(
@@ -63,7 +64,7 @@ def freeze_for_mnn(
         {layer.simulated.node: layer.layer for layer in integer if layer.layer is not None},
         outputs,
     )
-    parted = edges_to_part(view, values)
+    parted = edges_to_part(view, values, merged_edges(view, integer))
     _Parting(editor, graph, values).part(parted)
     results = with_distinct_grids(view, values)
     layers = tuple(_with_grids(graph, layer, results, edges, parted) for layer in planned)
