@@ -138,13 +138,18 @@ def test_wrong_options_are_exit_code_2(
     assert words in outcome.stderr
 
 
-def test_a_missing_artifact_is_exit_code_2(graphquant: Run, exported: Exported) -> None:
-    """A file that isn't there is named."""
+@pytest.mark.parametrize("command", ["verify", "report"])
+def test_a_missing_artifact_is_exit_code_2(
+    graphquant: Run, exported: Exported, command: str
+) -> None:
+    """Before the model is loaded: a file that isn't there, and where such a one is."""
+    there = exported.prefix
     outcome = graphquant(
-        "verify", *exported.arguments, "--target", "ascend", "--save-path", "none/such"
+        command, *exported.arguments, "--target", "ascend", "--save-path", f"{there}s"
     )
     assert outcome.exit_code == 2
-    assert "none/such_quantized.pb" in outcome.stderr
+    assert f'no file of the target "ascend" stands there, such as "{there}s_qu' in outcome.stderr
+    assert f'did you mean "{there}"?' in outcome.stderr
 
 
 def test_report_writes_a_page_and_its_data(

@@ -84,6 +84,16 @@ SavePathOption = Annotated[
         parser=_prefix,
     ),
 ]
+WrittenPathOption = Annotated[
+    Path,
+    typer.Option(
+        "--save-path",
+        metavar="PREFIX",
+        help="Start of the names of the exported files: what they were exported with.",
+        show_default=False,
+        parser=_prefix,
+    ),
+]
 TargetOption = Annotated[
     str,
     typer.Option(

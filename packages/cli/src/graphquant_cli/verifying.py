@@ -6,13 +6,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphquant_cli.exporting import written_paths
 from graphquant_cli.progress import progress_bar
+from graphquant_core.exceptions import ModelFileError
+from graphquant_core.suggestions import closest
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from graphquant_core.exporter import ExportSource
     from graphquant_export.verification import Limits, Verification
+
+
+def check_exported(target: str, save_path: Path) -> None:
+    """Returns when some file of `target` stands at `save_path`, or the target names none.
+
+    Before the model is loaded, which may take a minute.
+
+    Raises:
+        ModelFileError: None does; names one, and closest names that it could have.
+        UnknownNameError: There is no such exporter.
+    """
+    paths = written_paths(target, save_path, ())
+    if not paths or any(path.exists() for path in paths):
+        return
+    ending = paths[0].name.removeprefix(save_path.name)
+    others = (path for path in save_path.parent.glob(f"*{ending}") if path.name != ending)
+    prefixes = [str(other).removesuffix(ending) for other in others]
+    raise ModelFileError(
+        f'--save-path ("{save_path}"): no file of the target "{target}" stands there, such as '
+        f'"{paths[0]}": `graphquant export` or `quantize` writes them'
+        f"{closest(str(save_path), prefixes)}"
+    )
 
 
 def verify_files(

@@ -22,12 +22,12 @@ from graphquant_cli.options import (
     OutputsOption,
     RecordOption,
     SamplesOption,
-    SavePathOption,
     SignatureOption,
+    WrittenPathOption,
     targets,
 )
 from graphquant_cli.output import print_json, print_warning
-from graphquant_cli.verifying import verify_files
+from graphquant_cli.verifying import check_exported, verify_files
 
 EPILOG = examples(
     "report frozen.pb --record record.txt --target onnx --target litert --save-path out/model "
@@ -44,7 +44,7 @@ def report(
             metavar="NAME", help="Target that was exported; repeatable.", autocompletion=targets
         ),
     ],
-    save_path: SavePathOption,
+    save_path: WrittenPathOption,
     samples: SamplesOption,
     page: Annotated[Path, typer.Option(metavar="FILE", help="Page to write.")] = Path(
         "report.html"
@@ -64,10 +64,8 @@ def report(
     The page opens from the disk; its data is written beside it as JSON. Exits with 1 when a
     target is beyond the limits of `graphquant verify`.
     """
-    from graphquant_core.registry import load_registry
-
     for name in target:
-        load_registry().exporter(name)
+        check_exported(name, save_path)
     factors = read_factors(record)
     loaded = load(model, output, signature, model_input, input_shape)
     from graphquant_core.exporter import ExportSource

@@ -22,12 +22,12 @@ from graphquant_cli.options import (
     OutputsOption,
     RecordOption,
     SamplesOption,
-    SavePathOption,
     SignatureOption,
     TargetOption,
+    WrittenPathOption,
 )
 from graphquant_cli.output import print_error, print_json, print_table
-from graphquant_cli.verifying import verify_files
+from graphquant_cli.verifying import check_exported, verify_files
 
 if TYPE_CHECKING:
     from graphquant_export.verification import Comparison, Verification
@@ -46,7 +46,7 @@ def verify(
     model: ModelArgument,
     record: RecordOption,
     target: TargetOption,
-    save_path: SavePathOption,
+    save_path: WrittenPathOption,
     samples: SamplesOption,
     labels: LabelsOption = None,
     image_range: ImageRangeOption = None,
@@ -101,10 +101,9 @@ def verify(
     model and the record are the .pb and the .json that were written with the files. The quality
     beside the float model is shown where that is known, and judged by nobody.
     """
-    from graphquant_core.registry import load_registry
     from graphquant_export.inputs import load_model
 
-    load_registry().exporter(target)
+    check_exported(target, save_path)
     factors = read_factors(record)
     loaded = load(model, output, signature, model_input, input_shape)
     unquantized = None
