@@ -102,6 +102,25 @@ def test_a_float_model_lies_on_no_grid(codes, wanted):
         assert found.sqnr == pytest.approx(10 * np.log10(signal / noise))
 
 
+@pytest.mark.parametrize("step", [None, 0.5])
+@pytest.mark.parametrize(("wrong", "beyond"), [(2, False), (3, True)])
+def test_one_value_in_ten_thousand_may_be_far_off(step, wrong, beyond):
+    """Of 20,000 values in batches: the third largest difference is held to the limit."""
+    random = np.random.default_rng(wrong)
+    wanted = 0.5 * random.integers(-128, 128, (20, 1000)).astype(np.float64)
+    got = wanted + 0.5 * random.integers(-3, 4, wanted.shape) * (random.random(wanted.shape) < 0.1)
+    places = random.choice(wanted.size, wrong, replace=False)
+    got.reshape(-1)[places] += np.where(wanted.reshape(-1)[places] > 0, -25.0, 25.0)
+    comparing = Comparing("y", step)
+    for rows in zip(np.split(got, 4), np.split(wanted, 4), strict=True):
+        comparing.add(*rows)
+    found = comparing.result()
+    third = np.sort(np.abs(got - wanted).reshape(-1))[-3] / found.step
+    assert found.largest > 40
+    assert third <= found.largest_but_few <= 1.1 * third
+    assert (Limits().layer_problem(found) is not None) == beyond
+
+
 def test_nan_and_infinity_count_apart():
     """What is not finite on one side alone is counted and leaves the rest as it is."""
     wanted = np.array([[1.0, np.inf, 3.0, -np.inf, np.nan]], np.float32)
@@ -149,7 +168,7 @@ def test_without_classes_there_is_no_agreement(shape):
 
 def found(mean=0.1, largest=1.0, agreement=1.0, sqnr=40.0, rows=100):
     """A comparison."""
-    return Comparison(100, 0.5, "range / 255", largest, mean, sqnr, 0, agreement, rows)
+    return Comparison(100, 0.5, "range / 255", largest, mean, sqnr, 0, agreement, rows, largest)
 
 
 def layer(name, comparison, execution="int8", reason=None):

@@ -63,7 +63,11 @@ def verify(
         float, typer.Option(min=0, help="Largest mean difference of an output, in steps.")
     ] = 4.0,
     largest: Annotated[
-        float, typer.Option(min=0, help="Largest difference of a layer's own, in steps.")
+        float,
+        typer.Option(
+            min=0,
+            help="Largest difference of a layer's own, in steps, of all values but one in 10,000.",
+        ),
     ] = 32.0,
     own_mean: Annotated[
         float, typer.Option(min=0, help="Largest mean difference of a layer's own, in steps.")

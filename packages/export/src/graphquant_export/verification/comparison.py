@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import attrs
@@ -16,6 +17,10 @@ Array = npt.NDArray[Any]
 ARTIFACT_STEP = "artifact"
 RANGE_STEP = "range / 255"
 STEPS_OF_RANGE = 255
+
+FEW = 1e-4
+"""Share of the values that `Comparison.largest_but_few` leaves out."""
+_BINS = 8  # of distances, from one power of two to the next
 
 
 @attrs.frozen
@@ -37,6 +42,8 @@ class Comparison:
         agreement: Share of rows along the last axis with the same largest value, the first one
             where several are equal; ``None`` when there are no rows of 2 or more.
         rows: Number of such rows.
+        largest_but_few: Largest difference, in steps, of all values but the one in 10,000 that are
+            farthest off, or up to 9% more; at most 1.0 where that is less than a step.
     """
 
     values: int
@@ -48,6 +55,7 @@ class Comparison:
     not_finite: int
     agreement: float | None
     rows: int = 0
+    largest_but_few: float = 0.0
 
 
 class Comparing:
@@ -74,6 +82,7 @@ class Comparing:
         self._on_grid = on_grid
         self._count = self._not_finite = self._rows = self._same_rows = 0
         self._largest = self._sum = self._noise = self._signal = self._low = self._high = 0.0
+        self._far: Counter[int] = Counter()
 
     def add(self, got: Array, wanted: Array) -> None:
         """Adds a batch: what the runtime returned, and what it should have.
@@ -102,6 +111,8 @@ class Comparing:
         self._signal += float(np.square(wanted).sum())
         self._low = min(self._low, float(wanted.min(initial=0.0)))
         self._high = max(self._high, float(wanted.max(initial=0.0)))
+        far = distance[distance > self._unit()]
+        self._far.update(np.floor(_BINS * np.log2(far)).astype(int).tolist())
 
     def _in_steps(self, wanted: Array, step: float) -> Array:
         if not self._on_grid:
@@ -119,10 +130,22 @@ class Comparing:
         self._rows += same.size
         self._same_rows += int(np.count_nonzero(same))
 
+    def _unit(self) -> float:
+        """What a step is, so far, in the distances that are added up; it only grows."""
+        return 1.0 if self._step else (self._high - self._low) / STEPS_OF_RANGE
+
+    def _largest_but_few(self) -> float:
+        left_out = FEW * self._count
+        for place in sorted(self._far, reverse=True):
+            left_out -= self._far[place]
+            if left_out < 0:
+                return float(2.0 ** ((place + 1) / _BINS))
+        return 0.0
+
     def result(self) -> Comparison:
         """The comparison of everything that was added."""
-        step = self._step or (self._high - self._low) / STEPS_OF_RANGE or 1.0
-        unit = 1.0 if self._step else step
+        unit = self._unit() or 1.0
+        step = self._step or unit
         defined = self._noise > 0 and self._signal > 0
         return Comparison(
             values=self._count,
@@ -134,4 +157,5 @@ class Comparing:
             not_finite=self._not_finite,
             agreement=self._same_rows / self._rows if self._rows else None,
             rows=self._rows,
+            largest_but_few=min(max(self._largest_but_few() / unit, 1.0), self._largest / unit),
         )

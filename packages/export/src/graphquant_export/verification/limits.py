@@ -24,8 +24,10 @@ class Limits:
             for (`NearTies` has the law). Of a few samples, one more may differ: what chance does is
             not held against the artifact. With 1.0 every row counts.
         mean: Largest mean absolute difference of an output, in steps.
-        largest: Largest absolute difference of a layer's own, in steps. An output has no such
-            limit: where it is a softmax, one step of its input is many of its own.
+        largest: Largest absolute difference of a layer's own, in steps, of all values but one in
+            10,000: where many inputs lie exactly between two codes, as silence does behind a
+            logarithm, a sum in another order moves all of them. An output has no such limit: where
+            it is a softmax, one step of its input is many of its own.
         own_mean: Largest mean absolute difference of a layer's own, in steps.
         cut_off: Largest share of a layer's values beyond the ends of the grid of its result.
         sqnr: Smallest SQNR of an output that holds no class scores, in dB, where it differs by more
@@ -80,7 +82,7 @@ class Limits:
             return f"{found.not_finite} of its {found.values} values are NaN or infinite"
         if found.mean > self.own_mean:
             return f"it differs by {found.mean:.3g} steps on average, more than {self.own_mean:g}"
-        if found.largest > self.largest:
+        if found.largest_but_few > self.largest:
             return f"it differs by up to {found.largest:.4g} steps, more than {self.largest:g}"
         return None
 
