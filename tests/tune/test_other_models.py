@@ -11,6 +11,7 @@ from graphquant_core.exceptions import NoLayersError, NonFiniteError
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_core.registry import load_registry
 from graphquant_export.inputs import LoadedModel
+from graphquant_export.post_training import quantize_post_training
 from graphquant_tune import sensitivity, tune
 from graphquant_tune.distill import distil
 from graphquant_tune.distill_int8 import distil_int8
@@ -149,7 +150,10 @@ def test_layers_that_stay_float_are_not_trained(models, images):
     values, _ = distil(folded, bits, start, samples, Schedule(5))
     assert not {left.weight, left.bias} & values.keys()
     assert {layer.weight for layer in others} <= values.keys()
-    frozen, record, _ = distil_int8(folded, list(bits), samples, "onnx", Schedule(5))
+    estimated = quantize_post_training(
+        folded.graph_def, folded.outputs, samples.some(64), skip_layers=[left.name], target="onnx"
+    )
+    frozen, record, _ = distil_int8(folded, estimated, samples, samples, "onnx", Schedule(5))
     assert list(record) == list(bits)
     kept = {node.name: node for node in frozen.node}
     for name in (left.weight, left.bias):

@@ -49,6 +49,26 @@ def test_random_batches_have_every_sample_once_before_any_twice():
     np.testing.assert_array_equal(next(again)["x:0"], seen[0]["x:0"])
 
 
+@pytest.mark.parametrize(
+    ("shape", "count", "judges"), [(None, 200, 25), (8, 200, 24), (None, 100, 0)]
+)
+def test_an_eighth_is_judged_by_and_never_learned_from(shape, count, judges):
+    """In whole batches where their size is fixed; few samples serve for both."""
+    x = np.arange(count, dtype=np.float32)[:, None]
+    learned, judged = Samples(graph([shape, 1]), {"x": x}, 8).parted()
+    if not judges:
+        assert learned is judged
+        return
+    assert (learned.count, judged.count) == (count - judges, judges)
+    kept = set(judged.some(count)["x"].ravel())
+    assert len(kept) == judges
+    batches = learned.at_random(0)
+    seen = {v for _ in range(30) for v in next(batches)["x:0"].ravel()}
+    seen |= {v for feeds in learned.batches() for v in feeds["x:0"].ravel()}
+    assert not seen & kept
+    assert {v for feeds in judged.batches() for v in feeds["x:0"].ravel()} <= kept
+
+
 def test_a_model_of_a_fixed_batch_gets_batches_of_that_size():
     """Whatever size was asked for."""
     x = np.zeros((32, 2), np.float32)

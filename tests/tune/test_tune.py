@@ -189,7 +189,6 @@ SHAPE = (16, 8, 8, 3)
         ({"skip_layers": ["convolution"]}, UnknownNameError, "convolution"),
         ({"skip_layers": ["*"]}, NoLayersError, "no layer"),
         ({"weight_only": False, "bits": 4}, ConfigError, r"^bits \(4\) is for weight_only"),
-        ({"weight_only": False, "size": "9kB"}, ConfigError, "^size .* is for weight_only"),
     ],
 )
 def test_a_wrong_argument_is_refused(models, images, options, error, message):
@@ -225,11 +224,41 @@ def test_wrong_samples_are_refused(models, given, error, message):
         ("mnn", "stores the weights of int8 layers in 8 bits"),
     ],
 )
-def test_int8_of_a_size_says_why_the_target_has_none(models, images, target, reason):
-    """Weights of fewer bits beside int8 activations: for each target the reason against them."""
-    for options in ({"size": "9kB"}, {"bits": 4}):
-        with pytest.raises(ConfigError, match=f'8 bits for "{target}", since .*{reason}'):
-            tune(models["classifier"](), {"images": images}, target, **options)
+def test_int8_with_fewer_bits_says_why_the_target_has_none(models, images, target, reason):
+    """Weights of fewer bits beside int8 activations: the reason against them, and what there is."""
+    wanted = f'8 bits for "{target}", since .*{reason}.*; give weight_only, .* or a size'
+    with pytest.raises(ConfigError, match=wanted):
+        tune(models["classifier"](), {"images": images}, target, bits=4)
+
+
+def test_int8_within_a_size_leaves_as_many_layers_float_as_fit(new_net, images, tmp_path):
+    """Those that cost most for their weights; with one more of them the file would weigh more."""
+    samples = {"images": images}
+    with tf.Graph().as_default() as graph:
+        net, y = new_net(0), v1.placeholder(tf.float32, [None, 8, 8, 3], "images")
+        for number, channels in enumerate((64, 32, 48)):
+            y = tf.nn.relu(net.conv(y, channels, 3, f"conv{number}"))
+        tf.reduce_mean(y, [1, 2], name="y")
+    model = LoadedModel(graph.as_graph_def(), ("images",), ("y",))
+
+    def untrained_int8(**options):
+        found = tune(model, samples, "ascend", steps=0, **options)
+        path = tmp_path / str(len(list(tmp_path.iterdir())))
+        written = export(_loaded(found), found.factors, "ascend", path / "model")
+        return found, written.paths[0].stat().st_size
+
+    everything, smallest = untrained_int8()
+    found, size = untrained_int8(size=smallest + 30_000)
+    assert smallest < size <= smallest + 30_000
+    costs = {layer.name: layer.distances[8] / layer.weights for layer in found.sensitivities}
+    left = sorted(everything.bits.keys() - found.bits.keys(), key=costs.__getitem__)
+    worst = max(found.bits, key=costs.__getitem__)
+    assert costs[worst] <= costs[left[0]]
+    assert untrained_int8(skip_layers=[*left, worst])[1] > smallest + 30_000
+    reasons = {skip.reason for skip in found.plan.skips if skip.name in left}
+    assert reasons == {"the file is within its size without it"}
+    with pytest.raises(ConfigError, match=f"all layers in int8 the file has {smallest}; weight_on"):
+        untrained_int8(size=smallest - 1)
 
 
 def test_an_unknown_target_is_refused(models, images):

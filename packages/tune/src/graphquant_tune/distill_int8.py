@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,18 @@ import tensorflow as tf
 
 import graphquant_qat as amct
 from graphquant_core.graph.frozen import cpu_session
+from graphquant_core.graph.step_units import StepUnits
 from graphquant_core.quiet import nothing_said
 from graphquant_core.record import Record, parse_record
 from graphquant_export.inputs.quiet import quiet_tensorflow
+from graphquant_tune.best import Best
 from graphquant_tune.folded import FoldedModel
+from graphquant_tune.int8_start import (
+    ranges_of_values,
+    step_units,
+    with_corrections,
+    with_ranges,
+)
 from graphquant_tune.loop import Ended, Loop, Progress, Schedule
 from graphquant_tune.samples import Samples
 from graphquant_tune.student import build_student, import_with_variables
@@ -26,27 +34,33 @@ from graphquant_tune.teacher import Teacher
 v1 = tf.compat.v1
 Float32Array = npt.NDArray[np.float32]
 
-RATE = 2e-4
-"""Adam's rate at the start."""
+RATE = 0.004
+"""Adam's rate at the start, in steps of a weight's grid; others have the units below."""
+
+RANGE_UNIT = 0.01
+"""Share of a range that counts as 1 for its ends."""
 
 
 def distil_int8(
     model: FoldedModel,
-    layers: Sequence[str],
+    record: Record,
     samples: Samples,
+    judges: Samples,
     target: str,
     schedule: Schedule,
     progress: Callable[[Progress], object] | None = None,
 ) -> tuple[tf.compat.v1.GraphDef, Record, Ended]:
     """(frozen graph with fake quantisers, its record, how training ended).
 
-    It is quantisation-aware training for `target`, with the float model as teacher. Batch norms
-    are not put back: int8 moves little, and statistics of a batch are noisier than that.
+    It is quantisation-aware training for `target`, with the float model as teacher, from the ranges
+    and corrected biases of `record`. Batch norms are not put back: int8 moves little, and
+    statistics of a batch are noisier than that.
 
     Args:
         model: The float model.
-        layers: Names of the layers that are quantised.
+        record: What was found without training, for the layers that are quantised.
         samples: What to learn from.
+        judges: What the best values are told by.
         target: Name of the target, whose roundings are trained.
         schedule: How long.
         progress: Called after every few steps.
@@ -54,40 +68,51 @@ def distil_int8(
     Raises:
         DivergedError: It ended in NaN or infinity.
     """
-    student = build_student(model, layers, {})
+    start = with_corrections(model, record)
+    student = build_student(start, list(record), {})
     with student.graph.as_default():
-        *made, _ = _quantise(student.graph, layers, target)
+        *made, _ = _quantise(student.graph, record, target)
         rate = v1.placeholder(tf.float32, [], "rate")
-        ranges = [v for v in v1.trainable_variables() if v not in student.variables.values()]
-        trained = [*student.variables.values(), *ranges]
-        train = v1.train.AdamOptimizer(rate).minimize(student.loss, var_list=trained)
-        start = v1.global_variables_initializer()
+        named = {variable.op.name: variable for variable in v1.trainable_variables()}
+        units = {name: RANGE_UNIT * tf.abs(variable) for name, variable in named.items()}
+        for name, unit in step_units(start, record).items():
+            units[student.variables[name].op.name] = tf.constant(unit)
+        optimizer = StepUnits(v1.train.AdamOptimizer(rate), units)
+        train = optimizer.minimize(student.loss, var_list=list(named.values()))
+        initialise = v1.global_variables_initializer()
     with cpu_session(student.graph) as session, Teacher(model, student.answers) as teacher:
-        session.run(start)
-        loop = Loop(session, train, student.loss, teacher, rate, RATE, None, progress)
+        session.run(initialise)
+        found = ranges_of_values(record)
+        for variable in made:
+            if variable.op.name in found:
+                place = variable.initializer.inputs[1]
+                session.run(variable.initializer, {place: found[variable.op.name]})
+        best = Best(session, student.loss, list(named.values()), teacher, judges)
+        loop = Loop(session, train, student.loss, teacher, rate, RATE, None, progress, best)
         ended = loop.run(samples, schedule)
+        best.restore()
         values = session.run(dict(student.variables))
         learned = session.run({variable.op.name: variable for variable in made})
         ended.check_finite({**values, **learned})
-    return *_frozen(model, values, learned, layers, target), ended
+    return *_frozen(start, values, learned, record, target), ended
 
 
 def _frozen(
     model: FoldedModel,
     values: Mapping[str, Float32Array],
     learned: Mapping[str, npt.NDArray[Any]],
-    layers: Sequence[str],
+    start: Record,
     target: str,
 ) -> tuple[tf.compat.v1.GraphDef, Record]:
     """The inference graph with the trained values in it, and the record of its ranges."""
     with tf.Graph().as_default() as graph:
         import_with_variables(model.graph_def, values)
-        *made, record = _quantise(graph, layers, target)
-        start = v1.global_variables_initializer()
+        *made, record = _quantise(graph, start, target)
+        initialise = v1.global_variables_initializer()
         places = [v1.placeholder(variable.dtype.base_dtype) for variable in made]
         assigned = [v1.assign(*pair) for pair in zip(made, places, strict=True)]
     with cpu_session(graph) as session:
-        session.run(start)
+        session.run(initialise)
         given = [learned[variable.op.name] for variable in made]
         session.run(assigned, dict(zip(places, given, strict=True)))
         text = session.run(record)
@@ -98,15 +123,13 @@ def _frozen(
     return frozen, parse_record(text.decode())
 
 
-def _quantise(graph: tf.Graph, layers: Sequence[str], target: str) -> list[Any]:
-    """What `create_quant_retrain_model` returns for `graph`, of whose layers only these are on."""
+def _quantise(graph: tf.Graph, record: Record, target: str) -> list[Any]:
+    """What `create_quant_retrain_model` returns for `graph`, of whose layers those are on."""
     with tempfile.TemporaryDirectory() as folder:
         config_file, record_file = Path(folder) / "config.json", Path(folder) / "record.txt"
         amct.create_quant_retrain_config(str(config_file), graph)
-        config = json.loads(config_file.read_text())
-        kept = {"version", "batch_num", *layers}
-        chosen = {name: entry for name, entry in config.items() if name in kept}
-        config_file.write_text(json.dumps(chosen))
+        config = with_ranges(json.loads(config_file.read_text()), record)
+        config_file.write_text(json.dumps(config))
         # That layers stay float is said of the call as a whole, not as what a configuration does.
         with nothing_said("graphquant_qat"):
             return amct.create_quant_retrain_model(

@@ -36,10 +36,10 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
     record = estimated_record(task, task.skip_layers)
     found: tuple[LayerSensitivity, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
-    if goal.within is not None or task.draws_curve:
+    if goal.is_mixed or task.draws_curve:
         found = int8_sensitivities(task, record)
-        choices = Int8Choices(task, record, found)
-        count = choices.most if goal.within is None else choices.most_within(goal.within)
+        choices = Int8Choices(task, record, found, by_weight=goal.size is not None)
+        count = _count(choices, goal)
         record = choices.record(count)
         if task.draws_curve:
             curve = curve_of_int8(choices, count, task.report)
@@ -55,7 +55,7 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
 
         try:
             trained, trained_record, ended = distil_int8(
-                task.model, list(record), task.samples, task.target, task.schedule, heard
+                task.model, record, task.samples, task.judges, task.target, task.schedule, heard
             )
         except DivergedError as error:
             ended = task.warn_of_divergence(error)
@@ -71,7 +71,7 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
         task.model.outputs,
         record,
         bits,
-        _plan(task, record),
+        _plan(task, record, _reason(goal)),
         found,
         before,
         after,
@@ -80,15 +80,27 @@ def tune_int8(task: Task, goal: Goal) -> TunedModel:
     )
 
 
-def _plan(task: Task, record: Record) -> Plan:
+def _count(choices: Int8Choices, goal: Goal) -> int:
+    """How many layers are quantised: the fewest for a size, the most within a quality."""
+    if goal.size is not None:
+        return choices.fewest_within(goal.size)
+    return choices.most if goal.within is None else choices.most_within(goal.within)
+
+
+def _reason(goal: Goal) -> str:
+    if goal.size is not None:
+        return "the file is within its size without it"
+    return "in int8 it costs more than is allowed"
+
+
+def _plan(task: Task, record: Record, reason: str) -> Plan:
     """Every layer, with the reason why those without factors stay float."""
     rows = plan_graph(import_frozen(task.model.graph_def)).rows
-    return Plan(tuple(row if row.name in record else _skip(task, row) for row in rows))
+    return Plan(tuple(row if row.name in record else _skip(task, row, reason) for row in rows))
 
 
-def _skip(task: Task, row: Layer | Skip) -> Skip:
+def _skip(task: Task, row: Layer | Skip, reason: str) -> Skip:
     if isinstance(row, Skip):
         return row
     named = any(fnmatchcase(row.name, pattern) for pattern in task.skip_layers)
-    reason = "skip_layers names it" if named else "in int8 it costs more than is allowed"
-    return Skip(row.name, row.op_type, reason)
+    return Skip(row.name, row.op_type, "skip_layers names it" if named else reason)

@@ -94,11 +94,21 @@ class Int8Choices:
         task: The call.
         record: Ranges of all layers.
         found: What each of them costs.
+        by_weight: Whether what they cost counts for each of their weights, which a size is made of.
     """
 
-    def __init__(self, task: Task, record: Record, found: Sequence[LayerSensitivity]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        record: Record,
+        found: Sequence[LayerSensitivity],
+        by_weight: bool = False,
+    ) -> None:
+        def cost(layer: LayerSensitivity) -> float:
+            return layer.distances[8] / (max(layer.weights, 1) if by_weight else 1)
+
         self._task = task
-        self._order = [layer.name for layer in sorted(found, key=lambda x: x.distances[8])]
+        self._order = [layer.name for layer in sorted(found, key=cost)]
         self._records = {len(self._order): record}
         self._qualities: dict[int, Quality] = {}
 
@@ -145,5 +155,19 @@ class Int8Choices:
         if count is None:
             raise ConfigError(
                 unreachable(within, f'"{self._order[0]}" alone in int8', self.quality(1))
+            )
+        return count
+
+    def fewest_within(self, size: int) -> int:
+        """The smallest number of layers with which the file weighs at most `size` bytes.
+
+        Raises:
+            ConfigError: Even with all of them it is larger; says how large.
+        """
+        count = first_that(range(1, self.most + 1), lambda count: self.size(count) <= size)
+        if count is None:
+            raise ConfigError(
+                f"size ({size} bytes) cannot be reached: with all layers in int8 the file has "
+                f"{self.size(self.most)}; weight_only has weights of fewer bits"
             )
         return count

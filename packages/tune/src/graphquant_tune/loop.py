@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_tune.best import Best
 from graphquant_tune.samples import Samples
 from graphquant_tune.teacher import Teacher
 
@@ -104,6 +105,7 @@ class Loop:
         highest: The rate at the start.
         after: Called after each step.
         progress: Called after every ten steps.
+        best: Keeps the best values, where samples are left to tell them by.
     """
 
     session: tf.compat.v1.Session
@@ -114,6 +116,7 @@ class Loop:
     highest: float
     after: Callable[[tf.compat.v1.Session], object] | None = None
     progress: Callable[[Progress], object] | None = None
+    best: Best | None = None
 
     def run(self, samples: Samples, schedule: Schedule) -> Ended:
         """Trains as `schedule` says; Ctrl-C ends it, and what was learned stays.
@@ -135,6 +138,8 @@ class Loop:
                     self.after(self.session)
                 losses = [*losses[-49:], float(loss)]
                 step += 1
+                if self.best is not None:
+                    self.best.after_step(step, share)
                 if self.progress is not None and (step % 10 == 0 or step == 1):
                     mean, seconds = sum(losses) / len(losses), time.monotonic() - begin
                     self.progress(Progress(step, schedule.steps, mean, seconds))

@@ -26,17 +26,19 @@ class Task:
 
     Attributes:
         model: The float model, folded.
-        samples: Samples of its inputs.
+        samples: Samples of its inputs, to learn from.
+        judges: Others, that nothing is learned from; or the same, where there are few.
         target: Name of the target.
         skip_layers: Names or patterns of layers that stay float.
         schedule: How long to train.
         report: Hears of progress.
         draws_curve: Whether size against quality is measured, for the report.
-        answers: What the float model answers to the first samples.
+        answers: What the float model answers to `judges`.
     """
 
     model: FoldedModel
     samples: Samples
+    judges: Samples
     target: str
     skip_layers: tuple[str, ...]
     schedule: Schedule
@@ -46,7 +48,7 @@ class Task:
 
     @answers.default
     def _of_the_model(self) -> FloatAnswers:
-        return FloatAnswers(self.model.graph_def, self.model.outputs, self.samples)
+        return FloatAnswers(self.model.graph_def, self.model.outputs, self.judges)
 
     def check_exportable(self, graph_def: tf.compat.v1.GraphDef, factors: Factors) -> None:
         """Exports the untrained model to a folder that is thrown away.

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.graph.distillation import describe_outputs
 from graphquant_core.graph.frozen import cpu_session, import_frozen
 from graphquant_tune.folded import FoldedModel
+from graphquant_tune.samples import Feeds
 
-Feeds = Mapping[Any, Any]
+MOST_KEPT = 2**26
+"""Bytes of answers that are kept."""
 
 
 class Teacher:
     """Runs the float model in a session of its own, so that no layer of it is quantised.
 
-    Use it as a context, which holds the session.
+    Use it as a context, which holds the session. What it answers to a sample is kept, so that it
+    answers once and not in each pass over the samples.
 
     Args:
         model: The float model.
@@ -31,6 +35,8 @@ class Teacher:
         self._compared = [graph.get_tensor_by_name(output.compared) for output in outputs]
         self._answers = answers
         self._session = cpu_session(graph)
+        self._kept: dict[int, list[npt.NDArray[Any]]] = {}
+        self._bytes = 0
 
     def __enter__(self) -> Teacher:
         return self
@@ -38,7 +44,21 @@ class Teacher:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def with_answers(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Feeds:
+    def with_answers(self, feeds: Feeds) -> dict[Any, Any]:
         """`feeds`, and the answers to them."""
-        found = self._session.run(self._compared, feeds)
+        rows = feeds.rows.tolist()
+        if all(row in self._kept for row in rows):
+            parts = zip(*(self._kept[row] for row in rows), strict=True)
+            found = [np.stack(part) for part in parts]
+        else:
+            found = self._session.run(self._compared, feeds)
+            self._keep(rows, found)
         return {**feeds, **dict(zip(self._answers, found, strict=True))}
+
+    def _keep(self, rows: Sequence[int], found: Sequence[npt.NDArray[Any]]) -> None:
+        """Keeps answers that have a row for each sample, as long as there is room."""
+        size = sum(answer.nbytes for answer in found)
+        each = all(answer.ndim and len(answer) == len(rows) for answer in found)
+        if each and self._bytes + size <= MOST_KEPT:
+            self._kept |= {row: [answer[i] for answer in found] for i, row in enumerate(rows)}
+            self._bytes += size

@@ -54,8 +54,9 @@ def tune(
         weight_only: Whether activations stay float; else they become int8, and weights as well.
         bits: With `weight_only`, 2 to 8 for every weight; small groups get 8 while that costs
             little. The default is 4.
-        size: With `weight_only`, bytes of the target's file, ``"90kB"``, or a share of the float
-            graph, ``"12%"``; each layer gets bits by what it costs.
+        size: Bytes of the target's file, ``"90kB"``, or a share of the float graph, ``"12%"``. With
+            `weight_only` each layer gets bits by what it costs; else it is in int8 or stays float,
+            those first that cost most for their size.
         within: How far the outputs may be from the float model's before training: at least
             ``"30dB"``, or at most ``"1%"`` of the answers changed. Layers that cost too much stay
             float.
@@ -76,12 +77,12 @@ def tune(
     default = DEFAULT_BITS if weight_only else 8
     goal = _goal(bits, default, size, within, model.graph_def.ByteSize())
     exporter = load_registry().exporter(target)
-    if not weight_only and (size is not None or goal.bits != 8):
-        said = f"size ({size!r})" if size is not None else f"bits ({bits!r})"
+    if not weight_only and goal.bits != 8:
         since = getattr(exporter, "rules", TargetRules()).eight_bits_since
         raise ConfigError(
-            f'{said} is for weight_only: with int8 activations weights have 8 bits for "{target}"'
-            f"{since and f', since {since}'}"
+            f"bits ({bits!r}) is for weight_only: with int8 activations weights have 8 bits for "
+            f'"{target}"{since and f", since {since}"}; give weight_only, whose activations are '
+            "floats, or a size, within which some layers stay float"
         )
     schedule = Schedule(_whole("steps", steps, 0), _minutes(minutes), _whole("seed", seed, 0))
     folded = fold_model(model.graph_def, model.outputs)
@@ -89,9 +90,11 @@ def tune(
     found.check_varied()
     if isinstance(skip_layers, str):
         raise ConfigError(f"skip_layers ({skip_layers!r}) must be a list of layer names")
+    learned, judges = found.parted()
     task = Task(
-        folded, found, target, tuple(skip_layers), schedule, report, checked_bool("curve", curve)
-    )
+        folded, learned, judges, target, tuple(skip_layers), schedule, report,
+        checked_bool("curve", curve),
+    )  # fmt: skip
     return tune_weights(task, goal) if weight_only else tune_int8(task, goal)
 
 

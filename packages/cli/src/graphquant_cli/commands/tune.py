@@ -78,8 +78,8 @@ def tune(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Size of the target's file, such as 90kB, or 12% of the float graph: each layer "
-            "gets bits by what it costs; with --weight-only.",
+            help="Size of the target's file, such as 90kB, or 12% of the float graph: with "
+            "--weight-only each layer gets bits by what it costs, else it is in int8 or float.",
             show_default=False,
         ),
     ] = None,

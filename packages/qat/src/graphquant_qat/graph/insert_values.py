@@ -73,7 +73,7 @@ class ValueInsertion:
                 self._placed[value.name] = quantizers[value.quantizer]
                 continue
             built, options = quantizer(value.name)
-            request = QuantizerRequest(_key(value.name), INT8, options=options)
+            request = QuantizerRequest(value_key(value.name), INT8, options=options)
             self._placed[value.name] = self._placer.value(value.tensor, built, request)
 
     def results(self, quantizers: Mapping[str, PlacedQuantizer]) -> dict[str, PlacedQuantizer]:
@@ -149,7 +149,7 @@ class ValueInsertion:
                     self._rewrite.redirect(op, port, carried(op, rounded))
 
 
-def _key(name: str) -> str:
+def value_key(name: str) -> str:
     """What both graphs call the quantiser of a value: ``add/value`` for ``add:0``."""
     op, _, index = shared_name(name).rpartition(":")
     return f"{op}/value{'' if index == '0' else index}"

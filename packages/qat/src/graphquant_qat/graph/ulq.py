@@ -15,6 +15,9 @@ from graphquant_qat.graph.variables import stored
 CLIP_MAX, CLIP_MIN = "ULQ_clip_max", "ULQ_clip_min"
 """Names of the trained variables, below the key of the layer."""
 
+BATCHES = "ULQ_batches"
+"""That of the number of batches that start values come from."""
+
 
 def build_ulq(values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     """`values` by FakeQuantWithMinMaxVars over [min(clip_min, 0), max(clip_max, 0+)].
@@ -50,7 +53,7 @@ def build_ulq(values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     else:
         low = stored(request.key, CLIP_MIN, -1.0 if clip_min is None else clip_min)
     if searched:
-        seen = stored(request.key, "ULQ_batches", 0, trainable=False)
+        seen = stored(request.key, BATCHES, 0, trainable=False)
         bypassed = behind if options.get("bypassed") else None
         function = functions.searched_range(grid.levels, batches, fixed_min, ceiling, bypassed)
         gradient = gradients.SEARCHED_RANGE_TO_6 if below_6 else gradients.SEARCHED_RANGE
