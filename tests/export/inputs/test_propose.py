@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from graphquant_core.exceptions import ConfigError
 from graphquant_export.inputs import LoadedModel
 from graphquant_export.inputs.begin_at import begin_at
 from graphquant_export.inputs.input_shapes import with_input_shapes
@@ -131,6 +132,22 @@ def test_open_sizes_become_static(shape, wanted):
     proposed = propose_inputs(load(lambda: layers(v1.placeholder(tf.float32, shape, "x"))))
     assert proposed.inputs == ()
     assert proposed.input_shapes == wanted
+
+
+@pytest.mark.parametrize("crop", [0, 5, 100, 3000])
+def test_a_size_is_one_that_the_model_takes(crop):
+    """The smallest doubling of the usual one of which cropping leaves something."""
+
+    def cropped():
+        x = v1.placeholder(tf.float32, [None, None, 4], "x")
+        y = tf.nn.conv1d(x, normal(3, 4, 5), 1, "VALID")
+        return tf.nn.conv1d(y[:, crop:-crop] if crop else y, normal(1, 5, 2), 1, "VALID")
+
+    proposed = propose_inputs(load(cropped))
+    smallest = next(16 * 2**n for n in range(14) if 16 * 2**n - 2 - 2 * crop >= 1)
+    assert proposed.input_shapes == {"x": (1, smallest, 4)}
+    with pytest.raises(ConfigError, match=r'input_shapes: with "x" \(1, 2, 4\) the model cannot'):
+        with_input_shapes(load(cropped), {"x": (1, 2, 4)})
 
 
 def load(build, version=2):

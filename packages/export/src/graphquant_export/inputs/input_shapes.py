@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from graphquant_core.exceptions import ConfigError, UnknownNameError
-from graphquant_core.graph.frozen import GraphDefEditor, tensor_name
+from graphquant_core.exceptions import ConfigError, ModelFileError, UnknownNameError
+from graphquant_core.graph.frozen import GraphDefEditor, import_frozen, tensor_name
 from graphquant_core.graph.frozen.node_def import attribute_value
 from graphquant_core.listing import listed
 from graphquant_core.suggestions import closest
+from graphquant_export.inputs.brief import brief
 from graphquant_export.inputs.loaded_model import LoadedModel
 
 Shape = Sequence[int | None]
@@ -25,7 +26,8 @@ def with_input_shapes(model: LoadedModel, shapes: Mapping[str, Shape]) -> Loaded
 
     Raises:
         UnknownNameError: A name is none of an input; lists those that there are.
-        ConfigError: A shape is no list of sizes, or contradicts the one that the input has.
+        ConfigError: A shape is no list of sizes, contradicts the one that the input has, or is one
+            that an op of the model can't take.
     """
     if not isinstance(shapes, Mapping):
         raise ConfigError(f"input_shapes ({shapes!r}) must map names of inputs to shapes, or None")
@@ -43,6 +45,11 @@ def with_input_shapes(model: LoadedModel, shapes: Mapping[str, Shape]) -> Loaded
     graph_def = editor.graph_def(model.outputs)
     for each in graph_def.node:
         each.attr.pop("_output_shapes", None)
+    try:
+        import_frozen(graph_def)
+    except ModelFileError as error:
+        given = "; ".join(f'"{name}" ({_text(shape)})' for name, shape in shapes.items())
+        raise ConfigError(f"input_shapes: with {given} {brief(error)}") from error
     return LoadedModel(graph_def, model.inputs, model.outputs)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 import attrs
 import tensorflow as tf
 
+from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph import GraphView, plan_graph
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.graph.functions import (
@@ -17,6 +18,7 @@ from graphquant_core.graph.functions import (
 from graphquant_core.graph.while_loops import ops_in_loops
 from graphquant_core.registry import load_registry
 from graphquant_export.inputs.begin_at import begin_at
+from graphquant_export.inputs.input_shapes import with_input_shapes
 from graphquant_export.inputs.loaded_model import LoadedModel
 
 _FOREIGN = frozenset(
@@ -28,6 +30,7 @@ _FOREIGN = frozenset(
 _FOREIGN_STARTS = ("Decode", "IO", "Lookup", "Parse", "TensorArray", "TensorList")
 _SIZE, _LENGTH = 224, 16
 _IMAGES = 4
+_DOUBLINGS = 14
 
 
 @attrs.frozen
@@ -38,7 +41,8 @@ class Proposal:
         inputs: Names of the ops to begin at; ``()`` where the placeholders do.
         before: Name and type of an op that no target takes, in front of them.
         input_shapes: Static shapes for inputs that have open ones: a batch of 1, and what nothing
-            in the model says, such as 224 for the height of an image.
+            in the model says, such as 224 for the height of an image, or the double of that, and
+            so on, where the model takes no less.
         opened: Name and type of an op that wants them; ``None`` where that are sizes alone.
     """
 
@@ -64,11 +68,7 @@ def propose_inputs(model: LoadedModel) -> Proposal:
         model = begin_at(model, proposal.inputs, keep_outputs=False)
         view = GraphView(model.graph())
     wants = next((op for op in view.operations if _wants_sizes(view, op)), None)
-    shapes = {
-        name: shape
-        for name in model.inputs
-        if (shape := _static(view.graph.get_operation_by_name(name), wants is not None))
-    }
+    shapes = _workable(model, view, wants is not None)
     if not shapes:
         return proposal
     opened = None if wants is None else (wants.name, wants.type)
@@ -171,13 +171,31 @@ def _wants_sizes(view: GraphView, op: tf.Operation) -> bool:
     return any(size is None for size in sizes)
 
 
-def _static(placeholder: tf.Operation, batch: bool) -> tuple[int, ...] | None:
+def _workable(model: LoadedModel, view: GraphView, batch: bool) -> dict[str, tuple[int, ...]]:
+    """Static shapes, of the smallest multiple of usual sizes with which TensorFlow takes `model`.
+
+    A network without padding, or one that crops, takes nothing shorter than what it looks at.
+    """
+    inputs = [view.graph.get_operation_by_name(name) for name in model.inputs]
+    usual: dict[str, tuple[int, ...]] = {}
+    for times in (2**power for power in range(_DOUBLINGS)):
+        shapes = {op.name: shape for op in inputs if (shape := _static(op, batch, times))}
+        usual = usual or shapes
+        try:
+            with_input_shapes(model, shapes)
+        except ConfigError:
+            continue
+        return shapes
+    return usual
+
+
+def _static(placeholder: tf.Operation, batch: bool, times: int) -> tuple[int, ...] | None:
     """A static shape; ``None`` where it is static but for a batch that may be open."""
     shape = placeholder.outputs[0].shape
     if not shape.rank or not (batch or any(size is None for size in shape[1:])):
         return None
     if shape.is_fully_defined():
         return None
-    size = _SIZE if shape.rank == _IMAGES else _LENGTH
+    size = times * (_SIZE if shape.rank == _IMAGES else _LENGTH)
     first, *rest = shape.as_list()
     return (first or 1, *(size if known is None else known for known in rest))
