@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-_NEXT_TO_ZERO = np.finfo(np.float32).tiny
+_NEXT_TO_ZERO = np.array(np.finfo(np.float32).tiny)
 _MOVING = frozenset({"DequantizeLinear", "Identity", "QuantizeLinear", "Transpose"})
 
 
