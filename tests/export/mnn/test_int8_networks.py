@@ -172,6 +172,19 @@ def activated_twice_and_returned(n: Network) -> tf.Tensor:
     return n.conv(tf.nn.relu(y), 4, size=1, act=None) + tf.nn.relu(y)
 
 
+def averaged_beside_relu(n: Network) -> tf.Tensor:
+    """A sum that is averaged with its negative values, while a layer takes it without them."""
+    x = n.image()
+    y = n.conv(x, 8, act=None) + n.conv(x, 8, size=1, act=None)
+    return n.conv(tf.nn.relu(y), 8, act=None) + tf.nn.avg_pool2d(y, 3, 1, "SAME")
+
+
+def cut_beside_relu(n: Network) -> tf.Tensor:
+    """The same of a mean that is cut into parts."""
+    y = tf.reduce_mean(n.conv(n.image(), 8, act=None), [1, 2])
+    return n.dense(tf.nn.relu(y), 8) + tf.concat([y[:, :4] * 2, y[:, 4:]], -1)
+
+
 def scaled_and_resized(n: Network) -> tf.Tensor:
     y = n.conv(n.image(), 8, stride=2)
     squeezed = n.conv(tf.reduce_mean(y, [1, 2], keepdims=True), 8, size=1, act=None)
@@ -217,6 +230,8 @@ EXACT = (
         dense_twice,
         shifted_twice,
         activated_twice_and_returned,
+        averaged_beside_relu,
+        cut_beside_relu,
         scaled_and_resized,
         in_groups,
     ),

@@ -102,6 +102,41 @@ def test_a_transposed_convolution_ends_as_in_tensorflow(kernel, stride, padding,
     assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
 
 
+def _around(x, **padding):
+    return tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], **padding)
+
+
+@pytest.mark.parametrize(
+    "pooled",
+    [
+        lambda y: tf.nn.max_pool2d(_around(y), 3, 2, "VALID"),
+        lambda y: tf.nn.max_pool2d(_around(tf.nn.relu(y)), 3, 2, "VALID"),
+        lambda y: tf.nn.max_pool2d(_around(y, constant_values=-0.5), 3, 2, "VALID"),
+        lambda y: tf.nn.max_pool2d(_around(y, mode="REFLECT"), 3, 2, "VALID"),
+        lambda y: tf.nn.avg_pool2d(_around(y), 3, 2, "VALID"),
+        lambda y: tf.nn.max_pool2d(y, 3, 2, "SAME"),
+        lambda y: (
+            tf.nn.max_pool2d(_around(y), 3, 2, "VALID")
+            + tf.nn.avg_pool2d(_around(y), 3, 2, "VALID")
+        ),
+    ],
+)
+def test_zeros_around_a_pooling_are_zeros(pooled, tmp_path):
+    """Also where all that is pooled is negative, and ONNX Runtime fuses the two ops."""
+    rng = np.random.default_rng(0)
+    weight = -rng.uniform(0.1, 0.3, (1, 1, 3, 5)).astype(np.float32)
+    x = rng.uniform(0.1, 1, (2, 6, 6, 3)).astype(np.float32)
+    runtime, exact = exported(
+        lambda fed: pooled(tf.nn.conv2d(fed, weight, 1, "SAME", name="layer")),
+        x,
+        "layer",
+        5,
+        tmp_path,
+    )
+    found = runtime.run({"x": x}, ["y"])["y"]
+    assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
+
+
 @pytest.mark.usefixtures("third_party")
 def test_a_third_party_product_runs_in_integers(tmp_path):
     """Einsum over the last axis becomes a MatMul, which ONNX Runtime sums in integers."""

@@ -25,6 +25,7 @@ from graphquant_core.graph.frozen.node_def import const_node
 from graphquant_export.rewriting import rewrite
 from graphquant_export.rewriting.erfc import ERFC
 from graphquant_export.targets.onnx.constants import Found, Tags
+from graphquant_export.targets.onnx.padded_pooling import keep_zeros_around_poolings
 from graphquant_export.targets.onnx.transposed_padding import pad_behind
 
 _WEIGHT_NODE = "GraphquantWeight"
@@ -136,6 +137,7 @@ def convert(
         raise ModelFileError(f"tf2onnx cannot convert the model: {error!r}") from error
     finally:
         logger.removeHandler(failures)
+    keep_zeros_around_poolings(model)
     return Converted(model, _make_inputs(model, weights))
 
 

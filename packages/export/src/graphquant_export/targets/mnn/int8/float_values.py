@@ -13,6 +13,7 @@ import attrs
 import tensorflow as tf
 
 from graphquant_core.graph import GraphView
+from graphquant_core.graph.affine import ADDING_TYPES
 from graphquant_core.graph.frozen.shape_ops import SHAPE_TYPES
 from graphquant_core.layer import Layer
 from graphquant_export.targets.mnn.int8.activation_grid import ActivationGrid
@@ -183,9 +184,14 @@ def _is_float_elsewhere(
     edges = [edge for edge in _edges(view, tensor) if edge[0] not in inside]
     others = [edge for edge in edges if values.inputs.get(edge) != grid]
     if tensor.op.type in _FLOAT_TYPES:
-        # It returns floats; only another grid would clash with this one.
-        return any(edge in values.inputs for edge in others)
+        # It returns floats. Another grid would clash with this one, and what the converter puts a
+        # change of layout in front of, as it may of all but a sum, would get codes of this one.
+        return any(edge in values.inputs or not _is_sum(view, edge) for edge in others)
     return bool(others) or tensor.op.name in values.outputs
+
+
+def _is_sum(view: GraphView, edge: Edge) -> bool:
+    return view.graph.get_operation_by_name(edge[0]).type in ADDING_TYPES
 
 
 def _edges(view: GraphView, tensor: tf.Tensor) -> Sequence[Edge]:
