@@ -85,7 +85,9 @@ def test_the_values_of_the_least_loss_on_the_judges_are_kept():
         x = v1.placeholder(tf.float32, [None, 1], "x")
         v = v1.get_variable("v", [], initializer=v1.zeros_initializer(), use_resource=True)
         loss = tf.reduce_mean(tf.square(v - x))
-    judges = Samples(graph, {"x": np.full((16, 1), 3, np.float32)}, 16)
+    with tf.Graph().as_default() as model:
+        v1.placeholder(tf.float32, [None, 1], "x")
+    judges = Samples(model, {"x": np.full((16, 1), 3, np.float32)}, 16)
     with v1.Session(graph=graph) as session:
         best = Best(session, loss, [v], Silent(), judges)
         for step, value in enumerate([0, 5, 2.5, 9, 3, 7], 1):

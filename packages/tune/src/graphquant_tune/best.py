@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from graphquant_tune.assignment import Assignment
 from graphquant_tune.samples import Samples
 from graphquant_tune.teacher import Teacher
 
@@ -45,6 +46,7 @@ class Best:
     ) -> None:
         self._session, self._loss, self._variables = session, loss, list(variables)
         self._teacher, self._judges = teacher, judges
+        self._assignment = Assignment(variables)
         self._count = sum(1 for _ in judges.batches(MOST))
         self._least, self._values = math.inf, list[Any]()
         self._part, self._step = 0, 0
@@ -56,8 +58,8 @@ class Best:
             self._part, self._step = part, step
             self.look()
 
-    def look(self) -> None:
-        """Measures the loss, and keeps the values if it is the least."""
+    def look(self) -> bool:
+        """Measures the loss, keeps the values if it is the least, and says whether it is."""
         found = [
             self._session.run(self._loss, self._teacher.with_answers(feeds))
             for feeds in self._judges.batches(MOST)
@@ -65,9 +67,10 @@ class Best:
         loss = float(np.mean(found))
         if loss < self._least:
             self._least, self._values = loss, self._session.run(self._variables)
+            return True
+        return False
 
     def restore(self) -> None:
         """Gives the variables the values that were kept, after a last look."""
-        self.look()
-        for variable, value in zip(self._variables, self._values, strict=False):
-            self._session.run(variable.initializer, {variable.initializer.inputs[1]: value})
+        if not self.look() and self._values:
+            self._assignment.run(self._session, self._values)

@@ -18,6 +18,7 @@ from graphquant_core.graph.step_units import StepUnits
 from graphquant_core.quiet import nothing_said
 from graphquant_core.record import Record, parse_record
 from graphquant_export.inputs.quiet import quiet_tensorflow
+from graphquant_tune.assignment import Assignment
 from graphquant_tune.best import Best
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.int8_start import (
@@ -37,7 +38,7 @@ Float32Array = npt.NDArray[np.float32]
 RATE = 0.004
 """Adam's rate at the start, in steps of a weight's grid; others have the units below."""
 
-RANGE_UNIT = 0.01
+RANGE_UNIT = 0.1
 """Share of a range that counts as 1 for its ends."""
 
 
@@ -80,13 +81,12 @@ def distil_int8(
         optimizer = StepUnits(v1.train.AdamOptimizer(rate), units)
         train = optimizer.minimize(student.loss, var_list=list(named.values()))
         initialise = v1.global_variables_initializer()
+        found = ranges_of_values(record)
+        started = [variable for variable in made if variable.op.name in found]
+        to_start = Assignment(started)
     with cpu_session(student.graph) as session, Teacher(model, student.answers) as teacher:
         session.run(initialise)
-        found = ranges_of_values(record)
-        for variable in made:
-            if variable.op.name in found:
-                place = variable.initializer.inputs[1]
-                session.run(variable.initializer, {place: found[variable.op.name]})
+        to_start.run(session, [found[variable.op.name] for variable in started])
         best = Best(session, student.loss, list(named.values()), teacher, judges)
         loop = Loop(session, train, student.loss, teacher, rate, RATE, None, progress, best)
         ended = loop.run(samples, schedule)
@@ -109,12 +109,10 @@ def _frozen(
         import_with_variables(model.graph_def, values)
         *made, record = _quantise(graph, start, target)
         initialise = v1.global_variables_initializer()
-        places = [v1.placeholder(variable.dtype.base_dtype) for variable in made]
-        assigned = [v1.assign(*pair) for pair in zip(made, places, strict=True)]
+        assignment = Assignment(made)
     with cpu_session(graph) as session:
         session.run(initialise)
-        given = [learned[variable.op.name] for variable in made]
-        session.run(assigned, dict(zip(places, given, strict=True)))
+        assignment.run(session, [learned[variable.op.name] for variable in made])
         text = session.run(record)
         with quiet_tensorflow():
             frozen = v1.graph_util.convert_variables_to_constants(
