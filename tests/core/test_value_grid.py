@@ -6,6 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphquant_core.grid import INT8
+from graphquant_core.quantize import affine_params
 from graphquant_core.value_grid import ValueGrid, widest
 
 ENDS = st.floats(0, 1e6, width=32).filter(lambda end: end == 0 or end > 1e-4)
@@ -29,6 +31,16 @@ def test_the_range_of_a_relu_has_zero_at_its_end():
     assert ValueGrid.over(0.0, 5.1) == ValueGrid(5.1 / 255, -128)
     assert ValueGrid.over(-5.1, 0.0).zero_point == 127
     assert ValueGrid.over(0.0, 0.0) == ValueGrid(1.0, -128)
+
+
+@given(ENDS, ENDS, st.booleans())
+def test_a_range_has_one_grid_however_it_is_asked_for(low, high, symmetric):
+    """`over` is `affine_params` in every bit, also where 0.0 lies between two codes, or is all."""
+    low = -high if symmetric else -low
+    params = affine_params(low, high, INT8)
+    grid = ValueGrid.over(low, high)
+    assert (np.float32(grid.scale), grid.zero_point) == (params.scale, params.offset)
+    assert grid.scale >= np.finfo(np.float32).eps
 
 
 @given(st.lists(st.tuples(ENDS, ENDS), min_size=1, max_size=4))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from graphquant_core import hookspecs
+from graphquant_core.exporter import EndingsExporter, ExportSource
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -189,6 +190,16 @@ def test_mnn_finds_the_grid_of_a_third_party_strategy(installed: Any, tmp_path: 
     assert [len(scales) for scales in report["scales"]] == [8, 1, 2]
     assert all(math.frexp(scale)[0] == 0.5 for scales in report["scales"] for scale in scales)
     assert report["converted"] > 0
+
+
+def test_the_example_target_names_every_file_that_it_writes(monkeypatch: Any) -> None:
+    """So that none of them takes the place of samples: the command line asks for the endings."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "npz" / "src"))
+    exporter = importlib.import_module("graphquant_npz").NpzExporter()
+    assert isinstance(exporter, EndingsExporter)
+    source = ExportSource(None, (), None)
+    written = [str(path) for path in exporter.open("model", source).paths]
+    assert written == [f"model{ending}" for ending in exporter.endings]
 
 
 def test_the_page_for_authors_shows_the_files_that_are_tested() -> None:

@@ -39,6 +39,7 @@ class NpzExporter:
     """
 
     name = "npz"
+    endings = (".npz",)
 
     @property
     def rules(self) -> TargetRules:

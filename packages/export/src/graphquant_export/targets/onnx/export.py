@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy.typing as npt
 import tensorflow as tf
@@ -14,6 +14,8 @@ from graphquant_core.exporter import ExportSource
 from graphquant_core.files import write_whole
 from graphquant_core.listing import brief_repr, listed_names
 from graphquant_core.record import Record
+from graphquant_core.value_grid import ValueGrid
+from graphquant_export.quantized.round_values import ValueQuantizer
 from graphquant_export.quantized.simulate import (
     SimulatedGraph,
     SimulatedLayer,
@@ -28,6 +30,7 @@ from graphquant_export.targets.onnx.constants import StoredConstant, groups_alon
 from graphquant_export.targets.onnx.conversion import Quantizer
 from graphquant_export.targets.onnx.model import checked_opset, quantized_model
 from graphquant_export.targets.onnx.model_file import opset_of, read_model
+from graphquant_export.targets.onnx.moved_results import round_moved_results
 from graphquant_export.targets.onnx.sessions import INT8_OPSET
 from graphquant_export.targets.rules import ONNX
 from graphquant_export.targets.save_path import ENDINGS, paths_of, writable_paths
@@ -89,9 +92,11 @@ def export_onnx(
     target = simulate_target(simulated, record, ONNX, calibration)
     simulated.model.warn_of_floats(logger, "ONNX")
     _warn_of_float_results(simulated, target)
-    graph_def, quantizers = quantize_before_activations(
-        target.graph_def, simulated, _quantizers(simulated, target, activations == "uint8")
+    graph_def, moved = round_moved_results(
+        target.graph_def, simulated.outputs, _results(simulated, target)
     )
+    known = _quantizers(simulated, (*target.values, *moved), activations == "uint8")
+    graph_def, quantizers = quantize_before_activations(graph_def, simulated, known)
     content = quantized_model(
         graph_def,
         simulated.outputs,
@@ -124,15 +129,22 @@ def open_onnx(save_path: str | os.PathLike[str], source: ExportSource) -> OnnxAr
 
 
 def _quantizers(
-    simulated: SimulatedGraph, target: TargetSimulation, unsigned: bool
+    simulated: SimulatedGraph, values: Iterable[ValueQuantizer], unsigned: bool
 ) -> dict[str, Quantizer]:
-    """What each fake quantiser of `target` becomes, by the name of its node."""
+    """What each fake quantiser becomes, by the name of its node: those of layers, and `values`."""
     grids = {layer.quantizer: layer.grid for layer in simulated.layers}
-    grids |= {value.name: value.grid for value in target.values}
+    grids |= {value.name: value.grid for value in values}
     return {
         name: Quantizer(_scope(name), grid.scale, grid.zero_point, unsigned)
         for name, grid in grids.items()
     }
+
+
+def _results(simulated: SimulatedGraph, target: TargetSimulation) -> dict[str, ValueGrid]:
+    """Grid of what each integer layer returns, by the name of its node in the simulation."""
+    nodes = {exact: node for node, exact in simulated.exact.results.items()}
+    results = target.results.values()
+    return {nodes.get(result.node, result.node): result.grid for result in results}
 
 
 def _scope(quantizer: str) -> str:
