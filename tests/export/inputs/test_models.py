@@ -198,6 +198,27 @@ def test_a_model_of_tensorflow_1_computes_what_its_session_computed(
     assert not {node.op for node in model.graph_def.node} & {"ApplyAdam", "VariableV2"}
 
 
+def test_a_model_that_looks_up_the_names_of_its_classes_is_loaded(tmp_path: Path) -> None:
+    """As estimators export them: the table beside the scores is filled by an op of its own."""
+    images = np.random.default_rng(0).random((3, 4)).astype(np.float32)
+    with tf.Graph().as_default(), v1.Session() as session:
+        fed = v1.placeholder(tf.float32, [None, 4], "images")
+        scores = tf.nn.softmax(tf.matmul(fed, np.eye(4, 2, dtype=np.float32), name="dense"))
+        names = tf.lookup.KeyValueTensorInitializer([0, 1], ["cat", "dog"], tf.int64, tf.string)
+        named = tf.lookup.StaticHashTable(names, "none").lookup(tf.argmax(scores, -1))
+        v1.saved_model.simple_save(
+            session,
+            str(tmp_path / "saved"),
+            {"images": fed},
+            {"scores": tf.identity(scores, "scores"), "names": tf.identity(named, "names")},
+            legacy_init_op=v1.tables_initializer(),
+        )
+        expected = session.run(scores, {fed: images})
+    assert set(load_model(tmp_path / "saved").outputs) == {"scores", "names"}
+    (found,) = _run(load_model(tmp_path / "saved", ["scores"]), {"images": images})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_outputs_cut_the_graph(version_1: KerasCase) -> None:
     """What the given outputs don't need is gone."""
     for name in ("model.meta", "saved"):

@@ -37,6 +37,8 @@ def freeze_function(function: tf.types.experimental.ConcreteFunction) -> FrozenF
         NonFiniteError: A variable holds NaN or infinity; names it.
     """
     names = _variable_names(function)
+    # Ops that fill lookup tables are no part of the function, and TensorFlow looks for them there.
+    function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     outputs = [tensor.name for tensor in frozen.outputs]
     graph_def = rename_nodes(frozen.graph.as_graph_def(), names)
