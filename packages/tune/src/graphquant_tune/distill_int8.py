@@ -35,7 +35,7 @@ from graphquant_tune.teacher import Teacher
 v1 = tf.compat.v1
 Float32Array = npt.NDArray[np.float32]
 
-RATE = 0.004
+RATE = 0.001
 """Adam's rate at the start, in steps of a weight's grid; others have the units below."""
 
 RANGE_UNIT = 0.1
