@@ -15,7 +15,6 @@ from keras import layers
 from graphquant_core.graph import plan_graph
 from graphquant_core.graph.frozen import import_frozen
 from graphquant_export.inputs import load_model
-from graphquant_export.inputs.keras_names import named_as_in_model
 
 v1 = tf.compat.v1
 
@@ -127,12 +126,16 @@ def test_names_change_nothing_of_what_is_computed(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, model.predict(image, verbose=0), rtol=1e-5, atol=1e-6)
 
 
-def test_scopes_of_keras_2_stay_as_they_are() -> None:
-    """It enters a scope once: ``net/conv_1`` is the layer ``conv_1``, no call of ``conv``."""
-    names = ["net/conv/Conv2D", "net/conv_1/Conv2D", "net/conv_1_1/Conv2D", "net/x/add_1"]
-    graph_def = v1.GraphDef()
-    for name in names:
-        graph_def.node.add(name=name, op="Conv2D")
-    found, ends = named_as_in_model(graph_def, [f"{names[1]}:0"], {"net", "conv", "conv_1", "x"})
-    assert [node.name for node in found.node] == names
-    assert ends == [f"{names[1]}:0"]
+def test_scopes_of_keras_2_stay_as_they_are(tmp_path: Path) -> None:
+    """It enters a scope once: ``net/dense_1`` is that layer, and no second call of ``dense``."""
+    keras_2: Any = pytest.importorskip("tf_keras")
+    tokens = keras_2.Input((6, 8), name="tokens")
+    y = keras_2.layers.TimeDistributed(keras_2.layers.Dense(4, name="dense"), name="each")(tokens)
+    y = keras_2.layers.Dense(5, name="dense_1")(keras_2.layers.Flatten(name="flat")(y))
+    model = keras_2.Model(tokens, keras_2.layers.Dense(3, name="dense_12")(y), name="net")
+    model.save(tmp_path / "m.keras")
+    assert rows(tmp_path / "m.keras") == [
+        "net/each/dense/MatMul",
+        "net/dense_1/MatMul",
+        "net/dense_12/MatMul",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,14 @@ def load_keras_model(model: ModelPath, outputs: Sequence[str] | None) -> LoadedM
     Raises: as `graphquant_export.inputs.load_model`.
     """
     keras = _keras(model.argument)
-    with in_eager_mode(model.argument), quiet_tensorflow():
+    with in_eager_mode(model.argument), quiet_tensorflow(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of arguments that the file's author gave to Keras 2
         loaded = _loaded(keras, model)
         frozen = freeze_function(_traced(loaded, model.argument))
         wanted = getattr(loaded, "output_names", None) or [loaded.layers[-1].name]
-        graph_def, ends = named_as_in_model(frozen.graph_def, frozen.outputs, layer_names(loaded))
+        graph_def, ends = frozen.graph_def, [*frozen.outputs]
+        if isinstance(loaded, keras.layers.Layer):  # Keras 2 calls scopes as its layers
+            graph_def, ends = named_as_in_model(graph_def, ends, layer_names(loaded))
         graph_def, names = name_outputs(graph_def, ends, wanted)
         graph_def, names = inline_layers(graph_def, names)
     if outputs is not None:

@@ -77,9 +77,6 @@ def _shown(
         found = _NUMBERED.match(scope)
         if found is None or found[1] not in layers:
             return None
-        # Keras 2 enters a scope once: what computes in the scope of that name is the layer.
-        if f"{parent}{found[1]}/" in used and called(found[1]) is None:
-            return None
         return found[1], int(found[2])
 
     calls: dict[str, list[tuple[int, str]]] = defaultdict(list)
