@@ -28,6 +28,7 @@ from graphquant_export.targets.mnn import (
     run_mnn_model,
 )
 from graphquant_export.targets.mnn.layers import plan_for_mnn
+from graphquant_export.verification import verify
 
 v1 = tf.compat.v1
 
@@ -133,30 +134,29 @@ def test_an_unknown_output_is_refused(exporter: Exporter, on_grid: Any, tmp_path
         exporter.export(on_grid, ["probe"], _params(), tmp_path / "small")
 
 
+@pytest.mark.usefixtures("mnn")
 @pytest.mark.parametrize(
-    ("attributes", "says"),
+    "attributes",
     [
-        (
-            {"padding": [[0, 0], [0, 0], [1, 2], [1, 2]], "data_format": "NCHW"},
-            "padding .EXPLICIT.",
-        ),
-        ({"padding": [[0, 0], [1, 2], [1, 2], [0, 0]]}, "padding .EXPLICIT."),
+        {"padding": [[0, 0], [0, 0], [1, 2], [1, 2]], "data_format": "NCHW"},
+        {"padding": [[0, 0], [1, 2], [0, 1], [0, 0]]},
     ],
-    ids=["NCHW", "EXPLICIT"],
+    ids=["NCHW", "NHWC"],
 )
-def test_a_float_layer_that_would_be_converted_wrongly_is_refused(
-    exporter: Exporter, tmp_path: Path, attributes: dict[str, Any], says: str
+def test_explicit_padding_is_that_of_tensorflow(
+    exporter: Exporter, tmp_path: Path, attributes: dict[str, Any]
 ) -> None:
-    """The converter makes a wrong model of it without a word, however its weight is stored."""
+    """MNN's converter alone takes it for SAME, without a word."""
     random = np.random.default_rng(0)
     with tf.Graph().as_default() as graph:
         x = v1.placeholder(tf.float32, [1, 4, 4, 4], "x")
         kernel = random.normal(size=(3, 3, 4, 4)).astype(np.float32)
         y = tf.nn.conv2d(x, kernel, 1, name="conv", **attributes)
         y = tf.reshape(y, [1, -1])
-        weight = random.normal(size=(int(y.shape[1]), 4)).astype(np.float32)
-        tf.nn.softmax(tf.matmul(y, weight, name="dense"), name="prob")
-    params = [LayerParams("dense__matmul_converted", 8, True)]
-    with pytest.raises(UnsupportedLayerError, match=f'"conv" .*{says}'):
-        exporter.export(graph.as_graph_def(), ["prob"], params, tmp_path / "m")
-    assert not list(tmp_path.iterdir())
+        codes = random.integers(-3, 4, (int(y.shape[1]), 4)).astype(np.float32)
+        codes[0] = 3
+        tf.identity(tf.matmul(y, codes * 0.5, name="dense"), name="out")
+    params = [LayerParams("dense__matmul_converted", 3, False)]
+    artifact = exporter.export(graph.as_graph_def(), ["out"], params, tmp_path / "m")
+    (output,) = verify(artifact, {"x": random.normal(size=(1, 4, 4, 4))}).outputs
+    assert output.simulation.largest < 0.01

@@ -185,6 +185,15 @@ def cut_beside_relu(n: Network) -> tf.Tensor:
     return n.dense(tf.nn.relu(y), 8) + tf.concat([y[:, :4] * 2, y[:, 4:]], -1)
 
 
+def explicitly_padded(n: Network) -> tf.Tensor:
+    """MNN's converter alone takes such padding for SAME."""
+    y = n.conv(n.image(), 8)
+    with v1.name_scope("last"):
+        padding = [[0, 0], [1, 2], [0, 1], [0, 0]]
+        y = tf.nn.conv2d(y, n.draw(3, 3, 8, 8), 2, padding, name="conv")
+    return n.conv(tf.nn.relu(y), 4, act=None)
+
+
 def scaled_and_resized(n: Network) -> tf.Tensor:
     y = n.conv(n.image(), 8, stride=2)
     squeezed = n.conv(tf.reduce_mean(y, [1, 2], keepdims=True), 8, size=1, act=None)
@@ -232,6 +241,7 @@ EXACT = (
         activated_twice_and_returned,
         averaged_beside_relu,
         cut_beside_relu,
+        explicitly_padded,
         scaled_and_resized,
         in_groups,
     ),

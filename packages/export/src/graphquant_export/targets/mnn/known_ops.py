@@ -10,12 +10,13 @@ from graphquant_export.layout import with_channels_last
 from graphquant_export.loops import without_loops
 from graphquant_export.rewriting import rewrite
 from graphquant_export.rewriting.einsum import EINSUM
+from graphquant_export.rewriting.explicit_padding import EXPLICIT_PADDING
 from graphquant_export.rewriting.fake_quant import FAKE_QUANT
 from graphquant_export.rewriting.no_nan import DIV_NO_NAN, MUL_NO_NAN, XDIVY
 from graphquant_export.rewriting.product_of_matrices import PRODUCT_OF_MATRICES
 from graphquant_export.targets.mnn.plain_constants import with_plain_constants
 
-_RULES = (FAKE_QUANT, EINSUM, DIV_NO_NAN, MUL_NO_NAN, XDIVY, PRODUCT_OF_MATRICES)
+_RULES = (EXPLICIT_PADDING, FAKE_QUANT, EINSUM, DIV_NO_NAN, MUL_NO_NAN, XDIVY, PRODUCT_OF_MATRICES)
 
 
 def with_known_ops(

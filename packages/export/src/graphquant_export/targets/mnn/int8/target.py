@@ -11,6 +11,8 @@ from graphquant_core.weight_record import Factors
 from graphquant_export.layout import with_channels_last
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_simulation import TargetSimulation, simulate_target
+from graphquant_export.rewriting import rewrite
+from graphquant_export.rewriting.explicit_padding import EXPLICIT_PADDING
 from graphquant_export.targets.mnn.int8.depthwise_biases import with_depthwise_biases
 from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer, describe_layers
 from graphquant_export.targets.mnn.int8.subpixel_form import without_transposed
@@ -49,6 +51,7 @@ def mnn_target(
         RecordError, ConfigError, RangeError, NonFiniteError: as `simulate_target`.
     """
     graph_def = with_channels_last(simulated.graph_def, simulated.outputs)
+    graph_def = rewrite(graph_def, simulated.outputs, (EXPLICIT_PADDING,))
     last = attrs.evolve(simulated, graph_def=graph_def)
     form = without_transposed(with_depthwise_biases(last))
     described = tuple(
