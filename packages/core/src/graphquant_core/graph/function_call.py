@@ -77,13 +77,24 @@ def choose(
     return list(results)
 
 
-def concrete(*signature: tf.TensorSpec) -> Callable[[Callable[..., object]], object]:
-    """A decorator that makes a function of tensors like `signature` a TensorFlow function."""
+def concrete(
+    *signature: tf.TensorSpec, inlined: bool = True
+) -> Callable[[Callable[..., object]], object]:
+    """A decorator that makes a function of tensors like `signature` a TensorFlow function.
+
+    One that isn't `inlined` stays a call when the graph is optimised, and all its callers share it:
+    what the branch of a `choose` holds, TensorFlow copies, optimises and keeps for each.
+    """
 
     def trace(function: Callable[..., object]) -> object:
         # In a graph of its own: a function that is traced in a user's graph refers to it.
         with tf.Graph().as_default():
-            traced = tf.function(function, input_signature=list(signature), autograph=False)
+            traced = tf.function(
+                function,
+                input_signature=list(signature),
+                autograph=False,
+                experimental_attributes=None if inlined else {"_noinline": True},
+            )
             return traced.get_concrete_function()
 
     return trace

@@ -91,7 +91,7 @@ class Rewrite:
                 f'"{op.name}" input {port} is {old.dtype.name}, not {tensor.dtype.name}'
             )
         tensor.set_shape(old.shape)
-        op._update_input(port, tensor)
+        take_instead(op, port, tensor)
         self._undo.append((op, port, old))
 
     def update_view(self) -> None:
@@ -122,7 +122,7 @@ class Rewrite:
 
     def _roll_back(self) -> None:
         for op, port, old in reversed(self._undo):
-            op._update_input(port, old)
+            take_instead(op, port, old)
         for name in self.graph.get_all_collection_keys():
             self.graph.get_collection_ref(name)[:] = self._collections.get(name, [])
         for variables, before in self._variables:
@@ -139,6 +139,11 @@ def _placement(device: str, variable_device: str | None) -> Callable[[tf.Operati
         return device
 
     return place
+
+
+def take_instead(op: tf.Operation, port: int, tensor: tf.Tensor) -> None:
+    """Let input `port` of `op`, which no session has run, take `tensor`; nothing puts it back."""
+    op._update_input(port, tensor)
 
 
 def mark(op: tf.Operation, role: str) -> None:

@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from graphquant_core.graph.function_call import choose, concrete
+from graphquant_core.graph.function_call import call, choose, concrete
 from graphquant_core.quantize import FLOAT32_EPSILON
 from graphquant_qat.graph.ifmr import ifmr_range
 
@@ -45,13 +45,17 @@ def searched_range(
     `ceiling`. The search is of what the activation function `bypassed` makes of the values.
     """
 
+    @concrete(ANY, inlined=False)
+    def search(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if bypassed is not None:
+            values = {"Relu": tf.nn.relu, "Relu6": tf.nn.relu6}[bypassed](values)
+        return ifmr_range(values, levels, fixed_min)
+
     @concrete(ANY, SCALAR, SCALAR, COUNT)
     def averaged(
         values: tf.Tensor, low: tf.Tensor, high: tf.Tensor, seen: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if bypassed is not None:
-            values = {"Relu": tf.nn.relu, "Relu6": tf.nn.relu6}[bypassed](values)
-        found_low, found_high = ifmr_range(values, levels, fixed_min)
+        found_low, found_high = call(search, [values])
         share = 1.0 / (tf.cast(seen, tf.float32) + 1.0)
         return low + (found_low - low) * share, high + (found_high - high) * share
 

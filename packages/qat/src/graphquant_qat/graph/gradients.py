@@ -18,6 +18,7 @@ import tensorflow as tf
 from graphquant_core.graph.function_call import call, choose
 from graphquant_core.graph.replica import current_replica
 from graphquant_qat.graph import functions
+from graphquant_qat.graph.computed_again import computed_again
 
 ULQ = "GraphquantUlq"
 ULQ_TO_6 = "GraphquantUlqTo6"
@@ -41,7 +42,7 @@ def ulq_gradient(ceiling: float = math.inf) -> Gradient:
         x, low, high = op.inputs
         bits, narrow = op.get_attr("num_bits"), op.get_attr("narrow_range")
         function = functions.clip_gradient(bits, narrow, ceiling)
-        return call(function, [upstream, x, op.outputs[0], low, high], name="clip_gradient")
+        return call(function, [upstream, x, computed_again(op), low, high], name="clip_gradient")
 
     return gradient
 
