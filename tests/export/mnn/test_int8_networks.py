@@ -128,7 +128,9 @@ def pooled_between_joins(n: Network) -> tf.Tensor:
     y = tf.concat([n.conv(x, 4), 3 * n.conv(x, 4)], -1)
     branches = [n.conv(y, 8, size=1), tf.nn.max_pool2d(y, 3, 1, "SAME")]
     y = tf.concat(branches, -1)
-    return n.conv(y, 4, act=None) + n.conv(tf.nn.avg_pool2d(y, 3, 1, "SAME"), 4, act=None)
+    # No padding: a mean of 4 or 6 codes may lie exactly between two, and fall either way.
+    y = [n.conv(x, 4, act=None) for x in (y, tf.nn.avg_pool2d(y, 3, 1, "VALID"))]
+    return tf.reduce_mean(y[0], [1, 2]) + tf.reduce_mean(y[1], [1, 2])
 
 
 def pooled_and_not(n: Network) -> tf.Tensor:

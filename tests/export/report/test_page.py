@@ -208,9 +208,8 @@ def test_names_and_reasons_are_escaped(written):
 def test_targets_stand_side_by_side(written, image, tmp_path):
     """Two verifications, one of them broken: both columns, and where it parts is named."""
     artifact, verification, _, _ = written
-    worse = attrs.evolve(
-        verification.layers[2], own=attrs.evolve(verification.layers[2].own, largest=99.0)
-    )
+    far = attrs.evolve(verification.layers[2].own, largest=99.0, largest_but_few=99.0)
+    worse = attrs.evolve(verification.layers[2], own=far)
     gone = LayerExecution("pool/AvgPool", "AvgPool", None, "missing", "no such node")
     broken = attrs.evolve(
         verification,

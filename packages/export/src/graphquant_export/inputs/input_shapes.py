@@ -48,7 +48,7 @@ def with_input_shapes(model: LoadedModel, shapes: Mapping[str, Shape]) -> Loaded
     try:
         import_frozen(graph_def)
     except ModelFileError as error:
-        given = "; ".join(f'"{name}" ({_text(shape)})' for name, shape in shapes.items())
+        given = listed(f'"{name}" ({_text(shape)})' for name, shape in shapes.items())
         raise ConfigError(f"input_shapes: with {given} {brief(error)}") from error
     return LoadedModel(graph_def, model.inputs, model.outputs)
 
