@@ -75,21 +75,20 @@ def test_a_balance_that_does_not_fit_is_refused(
         validate_record(Record({"conv": factors}), Plan((layer,)))
 
 
-def test_another_balance_is_a_difference_and_ones_are_none() -> None:
-    """`compare_records` names the field where it differs; without it all are ones."""
+@pytest.mark.parametrize(
+    ("field", "nothing", "something", "named"),
+    [
+        ("balance", [1, 1], [1, 2], "tensor_balance_factor"),
+        ("bias_correction", [0, 0], [0, 1], "bias"),
+    ],
+)
+def test_another_balance_or_correction_is_a_difference(
+    field: str, nothing: list[float], something: list[float], named: str
+) -> None:
+    """`compare_records` names the field; balances of one and corrections of zero are none."""
     records = [
-        Record({"conv": LayerFactors(0.5, 0, [0.25], balance=balance)})
-        for balance in (None, [1, 1], [1, 2])
+        Record({"conv": LayerFactors(0.5, 0, [0.25], **{field: value})})  # type: ignore[arg-type]
+        for value in (None, nothing, something)
     ]
     reasons = [compare_records(records[0], other)[0].reason for other in records]
-    assert reasons == ["", "", "tensor_balance_factor"]
-
-
-def test_another_correction_is_a_difference_and_zeros_are_none() -> None:
-    """The same for what is added to biases."""
-    records = [
-        Record({"conv": LayerFactors(0.5, 0, [0.25], bias_correction=correction)})
-        for correction in (None, [0, 0], [0, 1])
-    ]
-    reasons = [compare_records(records[0], other)[0].reason for other in records]
-    assert reasons == ["", "", "bias"]
+    assert reasons == ["", "", named]

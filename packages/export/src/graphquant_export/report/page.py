@@ -119,7 +119,8 @@ def _definitions(data: Data) -> list[Element]:
             f"as equal, SQNR of other "
             f"outputs {limits['sqnr']:g} dB, mean difference of an output {limits['mean']:g} steps "
             f"or less, of a layer's own {limits['own_mean']:g}, its "
-            f"largest {limits['largest']:g}, beside the {target['layer_reference']}"
+            f"largest {limits['largest']:g} but for one value in 10,000, beside the "
+            f"{target['layer_reference']}"
         )
         said.setdefault(sentence, []).append(target["label"])
     limits = [f"{listed(labels)}: {sentence}" for sentence, labels in said.items()]

@@ -20,9 +20,9 @@ class Limits:
 
     Attributes:
         agreement: Smallest share of equal top-1 classes of an output that holds class scores, where
-            near ties count as equal: rows that a difference within `own_mean` and `sqnr` is enough
-            for (`NearTies` has the law). Of a few samples, one more may differ: what chance does is
-            not held against the artifact. With 1.0 every row counts.
+            near ties count as equal: rows that a difference within `mean`, `own_mean` and `sqnr` is
+            enough for (`NearTies` has the law). Of a few samples, one more may differ: what chance
+            does is not held against the artifact. With 1.0 every row counts.
         mean: Largest mean absolute difference of an output, in steps.
         largest: Largest absolute difference of a layer's own, in steps, of all values but one in
             10,000: where many inputs lie exactly between two codes, as silence does behind a

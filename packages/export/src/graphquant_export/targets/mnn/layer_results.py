@@ -10,10 +10,12 @@ from graphquant_core.graph import GraphView, affine_tail, following_activation
 from graphquant_core.layer import Layer
 from graphquant_core.plan import Plan
 from graphquant_export.targets.mnn.model_file import MnnLayer, MnnModel, TensorGrid
-from graphquant_export.targets.mnn.op_names import mnn_op_names, op_with_activation
-
-_RELUS = frozenset({"Relu", "Relu6"})
-_MOVING_TYPES = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze"})
+from graphquant_export.targets.mnn.op_names import (
+    ACTIVATIONS,
+    RESHAPING_TYPES,
+    mnn_op_names,
+    op_with_activation,
+)
 
 
 @attrs.frozen
@@ -134,12 +136,12 @@ class LayerResults:
         """Name of the Relu that MNN merged into `layer` from behind ops that move its values."""
         *_, last = self._merged(row)
         op = self._view.graph.get_operation_by_name(last)
-        if op.type in _RELUS or not any(part.relu or part.relu6 for part in self.parts(layer)):
+        if op.type in ACTIVATIONS or not any(part.relu or part.relu6 for part in self.parts(layer)):
             return None
         consumers = self._view.consumers(op.outputs[0])
-        while len(consumers) == 1 and consumers[0][0].type in _MOVING_TYPES:
+        while len(consumers) == 1 and consumers[0][0].type in RESHAPING_TYPES:
             consumers = self._view.consumers(consumers[0][0].outputs[0])
-        found = len(consumers) == 1 and consumers[0][0].type in _RELUS
+        found = len(consumers) == 1 and consumers[0][0].type in ACTIVATIONS
         return str(consumers[0][0].name) if found else None
 
     def _undilated(self, node: str) -> str:

@@ -25,6 +25,9 @@ _BETWEEN = {
 
 MATMUL_ENDING = "__matmul_converted"
 
+RESHAPING_TYPES = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze"})
+"""What MNN computes behind an activation function that the graph has behind it."""
+
 
 def mnn_op_names(view: GraphView, layer: Layer) -> tuple[str, ...]:
     """Names of the MNN ops that `layer` becomes: one, or one for each group of a grouped Conv2D.

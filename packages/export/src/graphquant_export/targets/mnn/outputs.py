@@ -10,12 +10,11 @@ import tensorflow as tf
 from graphquant_core.exceptions import ModelFileError, UnsupportedLayerError
 from graphquant_core.suggestions import closest
 from graphquant_export.targets.mnn.model_file import MnnModel
-from graphquant_export.targets.mnn.op_names import MATMUL_ENDING
+from graphquant_export.targets.mnn.op_names import MATMUL_ENDING, RESHAPING_TYPES
 
 logger = logging.getLogger(__name__)
 
 _LEFT_OUT = frozenset({"BatchToSpaceND", "Identity"})
-_MOVING_TYPES = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze"})
 
 
 def mnn_output(graph: tf.Graph, output: str, model: MnnModel) -> str:
@@ -53,7 +52,7 @@ def _holds(model: MnnModel, tensor: tf.Tensor) -> bool:
     if name in model.tensors:
         return True
     op = tensor.op
-    while op.type in _MOVING_TYPES:
+    while op.type in RESHAPING_TYPES:
         op = op.inputs[0].op
     # What has overtaken the op may return the values that it takes.
     return model.misnamed.get(name) in (op.name, f"{op.name}{MATMUL_ENDING}")
