@@ -157,7 +157,7 @@ def test_weights_alone_are_verified_with_what_was_written(
         "--save-path", tmp_path / "more", "--calibration", files.samples,
     )  # fmt: skip
     assert useless.exit_code == 2
-    assert "--calibration" in useless.stderr
+    assert "--samples" in useless.stderr
     assert "leave it out" in useless.stderr
 
 
@@ -204,7 +204,7 @@ def test_no_file_takes_the_place_of_the_samples(
     samples = tmp_path / f"m{ending}"
     samples.write_bytes(b"the only copy")
     command, *others = arguments
-    given = "--samples" if command == "tune" else "--calibration"
+    given = "--samples"
     outcome = graphquant(
         command, files.model, given, samples, *others, "--save-path", tmp_path / "m"
     )
@@ -250,8 +250,8 @@ def test_no_file_of_a_target_takes_the_place_of_the_record(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "--calibration is missing"),
-        (["--weight-only", "--calibration", "x.npy"], "calibration (x.npy) cannot be read"),
+        ([], "--samples is missing"),
+        (["--weight-only", "--calibration", "x.npy"], "samples (x.npy) cannot be read"),
         (["--calibration", "x.npy", "--bits", "4"], "--bits is for --weight-only"),
         (["--calibration", "x.npy", "--symmetric"], "--symmetric is for --weight-only"),
         (["--calibration", "x.npy", "--uniform"], "--uniform is for --weight-only"),

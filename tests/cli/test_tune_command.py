@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import sys
@@ -54,6 +55,8 @@ def test_a_report_is_written_beside_the_files(graphquant: Run, files: Any, tmp_p
     assert f"wrote {tmp_path / 'r.html'}" in outcome.stdout
     read = json.loads((tmp_path / "r.json").read_text())
     summary = json.loads((tmp_path / "m_tune.json").read_text())
+    record = (tmp_path / "m_record.txt").read_bytes()
+    assert summary.pop("record_sha256") == hashlib.sha256(record).hexdigest()
     assert read["tuning"] == summary
     assert len(summary["curve"]) == 3
     assert [row["layer"] for row in read["targets"][0]["layers"]] == ["conv", "pool", "dense"]

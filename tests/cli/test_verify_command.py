@@ -121,6 +121,13 @@ def test_weights_alone_are_verified_with_their_parameters(
     assert outcome.exit_code == 0, outcome.stderr
     assert 'beside the float model, "prob" has the same top-1 class for ' in outcome.stdout
 
+    outcome = graphquant(
+        "verify", files.model, "--target", "mnn", "--save-path", prefix, "--samples",
+        files.samples, "--output", "prob",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    assert 'beside the float model, "prob" has the same top-1 class for ' in outcome.stdout
+
 
 @pytest.mark.parametrize(
     ("options", "words"),

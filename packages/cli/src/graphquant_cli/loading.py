@@ -52,15 +52,15 @@ def load_feeds(
     return load_samples(path, model, argument, mapped=True, image_range=values)
 
 
-def check_image_range(image_range: str | None, calibration: Path | None) -> None:
+def check_image_range(image_range: str | None, samples: Path | None) -> None:
     """Returns unless there is a range and there are no samples that it would be of.
 
     Raises:
         ConfigError: It is so.
     """
-    if image_range is not None and calibration is None:
+    if image_range is not None and samples is None:
         raise ConfigError(
-            f"--image-range ({image_range}) is for a folder of images, which --calibration gives"
+            f"--image-range ({image_range}) is for a folder of images, which --samples gives"
         )
 
 

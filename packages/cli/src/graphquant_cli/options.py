@@ -118,6 +118,8 @@ BatchSizeOption = Annotated[
 CalibrationOption = Annotated[
     Path | None,
     typer.Option(
+        "--samples",
+        "--calibration",
         metavar="FILE",
         help="Samples for the model's inputs: .npz with an array for each input under its name; "
         "for a model with one input also .npy or a folder of images.",
@@ -151,6 +153,16 @@ LabelsOption = Annotated[
 RecordOption = Annotated[
     Path,
     typer.Option(metavar="RECORD", help="File of scales and offsets.", show_default=False),
+]
+WrittenRecordOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        metavar="RECORD",
+        help="File of scales and offsets; by default PREFIX_record.txt or PREFIX.json, which "
+        "`quantize` and `tune` write.",
+        show_default=False,
+    ),
 ]
 ExportOptionsOption = Annotated[
     list[str] | None,

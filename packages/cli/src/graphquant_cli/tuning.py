@@ -10,6 +10,7 @@ import attrs
 
 from graphquant_cli.exporting import RECORD, write_weight_sources
 from graphquant_cli.output import json_text
+from graphquant_cli.source_files import RECORD_DIGEST, SUMMARY, TUNED, digest
 from graphquant_core.exceptions import ConfigError, FileWriteError
 from graphquant_core.listing import choices, listed
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from graphquant_export.verification import Verification
     from graphquant_tune import TunedModel
 
-SUMMARY, TUNED = "_tune.json", "_tuned.pb"
 QUALITY_HEADER = ("", "SQNR", "same answers", "distance")
 VERIFIED_SAMPLES = 256
 
@@ -63,6 +63,7 @@ def write_tuned(
     from graphquant_export.targets.mnn.weight_params import compress_params
 
     artifact = export(model, found.factors, target, save_path, **keywords)
+    known = found.summary()
     if isinstance(found.factors, WeightRecord):
         params = compress_params(model.graph_def, model.outputs, found.factors)
         sources = write_weight_sources(model.graph_def, params, save_path, artifact.paths)
@@ -73,9 +74,10 @@ def write_tuned(
         write_whole(graph, model.graph_def.SerializeToString(deterministic=True))
         completed = artifact.source.record
         write_record(record, completed if isinstance(completed, Record) else found.factors)
+        known[RECORD_DIGEST] = digest(record)
         sources = (graph, record)
     summary = Path(f"{save_path}{SUMMARY}")
-    write_whole(summary, json_text(found.summary()) + "\n")
+    write_whole(summary, json_text(known) + "\n")
     return artifact, (*sources, summary)
 
 

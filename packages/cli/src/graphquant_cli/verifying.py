@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from graphquant_core.exporter import ExportSource
+    from graphquant_export.inputs import LoadedModel
     from graphquant_export.verification import Limits, Verification
 
 
@@ -38,6 +39,30 @@ def check_exported(target: str, save_path: Path) -> None:
         f'"{paths[0]}": `graphquant export` or `quantize` writes them'
         f"{closest(str(save_path), prefixes)}"
     )
+
+
+def read_source(
+    loaded: LoadedModel, factors: Any, graph: Path | None, float_model: LoadedModel | None = None
+) -> tuple[ExportSource, tf.compat.v1.GraphDef | None]:
+    """(what the files were made of, the float model where that isn't it).
+
+    Args:
+        loaded: The model that was given.
+        factors: The record, or how weights alone are quantised.
+        graph: The graph that this is about, where it isn't the one that was given.
+        float_model: The float model, where that was given besides.
+
+    Raises:
+        ModelFileError: The graph can't be read.
+    """
+    from graphquant_core.exporter import ExportSource
+    from graphquant_export.inputs import load_model
+
+    unquantized = None if float_model is None else float_model.graph_def
+    if graph is None:
+        return ExportSource(loaded.graph_def, loaded.outputs, factors), unquantized
+    graph_def = load_model(graph, list(loaded.outputs)).graph_def
+    return ExportSource(graph_def, loaded.outputs, factors), unquantized or loaded.graph_def
 
 
 def verify_files(

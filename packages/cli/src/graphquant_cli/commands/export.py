@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 EPILOG = examples(
     "export frozen.pb --record record.txt --target ascend --save-path out/model",
     "export frozen.pb --record record.txt --target onnx --save-path out/model "
-    "--calibration samples.npz",
+    "--samples samples.npz",
 )
 
 
@@ -45,7 +45,7 @@ def export(
     record: RecordOption,
     target: TargetOption,
     save_path: SavePathOption,
-    calibration: CalibrationOption = None,
+    samples: CalibrationOption = None,
     image_range: ImageRangeOption = None,
     option: ExportOptionsOption = None,
     output: OutputsOption = None,
@@ -63,27 +63,27 @@ def export(
     that says which.
     """
     inputs = {"model": model, "record": record}
-    if calibration is not None:
-        inputs["calibration samples"] = calibration
-    check_inputs_are_kept(inputs, target, save_path, (RECORD,) if calibration else ())
-    check_image_range(image_range, calibration)
+    if samples is not None:
+        inputs["samples"] = samples
+    check_inputs_are_kept(inputs, target, save_path, (RECORD,) if samples else ())
+    check_image_range(image_range, samples)
     options: dict[str, Any] = dict(read_options(target, option))
     factors = read_factors(record)
-    if calibration is not None and isinstance(factors, tuple):
+    if samples is not None and isinstance(factors, tuple):
         raise ConfigError(
-            f"--calibration ({calibration}) gives ranges of activations, and --record ({record}) "
+            f"--samples ({samples}) gives ranges of activations, and --record ({record}) "
             "says how weights alone are quantised: leave it out"
         )
     from graphquant_export import export as export_files
     from graphquant_export import write_record
 
     loaded = load(model, output, signature, model_input, input_shape)
-    samples: dict[str, Any] | None = None
-    if calibration is not None:
-        samples = load_feeds(calibration, loaded, "calibration", image_range)
-    artifact = export_files(loaded, factors, target, save_path, samples=samples, **options)
+    arrays: dict[str, Any] | None = None
+    if samples is not None:
+        arrays = load_feeds(samples, loaded, "samples", image_range)
+    artifact = export_files(loaded, factors, target, save_path, samples=arrays, **options)
     completed = artifact.source.record
-    if samples is None or completed == factors:
+    if arrays is None or completed == factors:
         print_artifact(artifact, as_json)
         return
     # With the ranges that the samples gave, so that `verify` knows them, too.

@@ -30,10 +30,10 @@ from graphquant_core.exceptions import ConfigError
 
 ACTIVATION, BATCH_SIZE = "mse", 16
 EPILOG = examples(
-    "quantize model.keras --calibration images.npy --target ascend --save-path out/model",
-    "quantize saved_model/ --calibration samples.npz --target onnx --save-path out/model "
+    "quantize model.keras --samples images.npy --target ascend --save-path out/model",
+    "quantize saved_model/ --samples samples.npz --target onnx --save-path out/model "
     "--activation mse",
-    "quantize frozen.pb --weight-only --bits 4 --calibration images.npy --target mnn "
+    "quantize frozen.pb --weight-only --bits 4 --samples images.npy --target mnn "
     "--save-path out/model",
 )
 
@@ -42,7 +42,7 @@ def quantize(
     model: ModelArgument,
     target: TargetOption,
     save_path: SavePathOption,
-    calibration: CalibrationOption = None,
+    samples: CalibrationOption = None,
     image_range: ImageRangeOption = None,
     activation: Annotated[
         str,
@@ -72,7 +72,7 @@ def quantize(
         bool,
         typer.Option(
             "--weight-only",
-            help="Quantise weights alone; better with samples (--calibration), fine without.",
+            help="Quantise weights alone; better with samples (--samples), fine without.",
         ),
     ] = False,
     bits: Annotated[
@@ -127,7 +127,7 @@ def quantize(
     """
     _check_options(
         weight_only,
-        calibration,
+        samples,
         {
             "--bits": bits != 8,
             "--symmetric": not asymmetric,
@@ -142,12 +142,12 @@ def quantize(
             "--batch-size": batch_size != BATCH_SIZE,
         },
     )
-    check_image_range(image_range, calibration)
+    check_image_range(image_range, samples)
     keywords: dict[str, Any] = dict(read_options(target, option))
     beside = (".pb", ".json") if weight_only else (RECORD,)
     inputs = {"model": model}
-    if calibration is not None:
-        inputs["calibration samples"] = calibration
+    if samples is not None:
+        inputs["samples"] = samples
     check_inputs_are_kept(inputs, target, save_path, beside)
 
     by_layer = _layer_bits(layer_bits or [])
@@ -155,9 +155,9 @@ def quantize(
     skipped = skip_layer or []
     if not weight_only:
         _check_before_samples(activation, save_path)
-    samples = None
-    if calibration is not None:
-        samples = load_feeds(calibration, loaded, "calibration", image_range)
+    arrays = None
+    if samples is not None:
+        arrays = load_feeds(samples, loaded, "samples", image_range)
     if weight_only:
         weights = {
             "bits": bits,
@@ -167,9 +167,9 @@ def quantize(
             "block_size": block_size,
             "skip_layers": skipped,
         }
-        quantize_weights(loaded, target, save_path, samples, weights, keywords, as_json)
+        quantize_weights(loaded, target, save_path, arrays, weights, keywords, as_json)
     else:
-        assert samples is not None
+        assert arrays is not None
         options = {
             "activation": activation,
             "equalize": equalize,
@@ -177,7 +177,7 @@ def quantize(
             "skip_layers": skipped,
             "batch_size": batch_size,
         }
-        quantize_all(loaded, target, save_path, samples, options, keywords, as_json)
+        quantize_all(loaded, target, save_path, arrays, options, keywords, as_json)
 
 
 def _check_before_samples(activation: str, save_path: Path) -> None:
@@ -191,14 +191,14 @@ def _check_before_samples(activation: str, save_path: Path) -> None:
 
 def _check_options(
     weight_only: bool,
-    calibration: Path | None,
+    samples: Path | None,
     of_weights: dict[str, bool],
     of_activations: dict[str, bool],
 ) -> None:
     """Refuses options, by their names, that are given and would have no effect."""
-    if not weight_only and calibration is None:
+    if not weight_only and samples is None:
         raise ConfigError(
-            "--calibration is missing: give samples for the model's inputs, or --weight-only"
+            "--samples is missing: give some for the model's inputs, or --weight-only"
         )
     for name, given in of_weights.items():
         if given and not weight_only:

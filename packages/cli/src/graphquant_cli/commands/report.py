@@ -20,14 +20,15 @@ from graphquant_cli.options import (
     LabelsOption,
     ModelArgument,
     OutputsOption,
-    RecordOption,
     SamplesOption,
     SignatureOption,
     WrittenPathOption,
+    WrittenRecordOption,
     targets,
 )
 from graphquant_cli.output import print_json, print_warning
-from graphquant_cli.verifying import check_exported, verify_files
+from graphquant_cli.source_files import find_sources
+from graphquant_cli.verifying import check_exported, read_source, verify_files
 
 EPILOG = examples(
     "report frozen.pb --record record.txt --target onnx --target litert --save-path out/model "
@@ -37,7 +38,6 @@ EPILOG = examples(
 
 def report(
     model: ModelArgument,
-    record: RecordOption,
     target: Annotated[
         list[str],
         typer.Option(
@@ -46,6 +46,7 @@ def report(
     ],
     save_path: WrittenPathOption,
     samples: SamplesOption,
+    record: WrittenRecordOption = None,
     page: Annotated[Path, typer.Option(metavar="FILE", help="Page to write.")] = Path(
         "report.html"
     ),
@@ -66,18 +67,19 @@ def report(
     """
     for name in target:
         check_exported(name, save_path)
-    factors = read_factors(record)
+    sources = find_sources(model, record, save_path, target)
+    factors = read_factors(sources.record)
     loaded = load(model, output, signature, model_input, input_shape)
-    from graphquant_core.exporter import ExportSource
+    source, unquantized = read_source(loaded, factors, sources.graph)
     from graphquant_export.report import write_report
     from graphquant_export.verification import Limits
 
-    source = ExportSource(loaded.graph_def, loaded.outputs, factors)
     feeds = load_feeds(samples, loaded, "samples", image_range)
     found = [
         verify_files(
             source, name, save_path, feeds, labels,
             layers=True, limits=Limits(), batch_size=batch_size,
+            float_model=unquantized,
         )
         for name in target
     ]  # fmt: skip

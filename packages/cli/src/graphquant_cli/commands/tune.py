@@ -35,10 +35,9 @@ from graphquant_cli.options import (
 )
 from graphquant_cli.output import print_error, print_table
 from graphquant_cli.progress import stage_progress
+from graphquant_cli.source_files import SUMMARY, TUNED
 from graphquant_cli.tuning import (
     QUALITY_HEADER,
-    SUMMARY,
-    TUNED,
     check_labels,
     check_report,
     quality_rows,

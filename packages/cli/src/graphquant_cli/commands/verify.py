@@ -20,34 +20,33 @@ from graphquant_cli.options import (
     LabelsOption,
     ModelArgument,
     OutputsOption,
-    RecordOption,
     SamplesOption,
     SignatureOption,
     TargetOption,
     WrittenPathOption,
+    WrittenRecordOption,
 )
 from graphquant_cli.output import print_error, print_json, print_table
-from graphquant_cli.verifying import check_exported, verify_files
+from graphquant_cli.source_files import find_sources
+from graphquant_cli.verifying import check_exported, read_source, verify_files
 
 if TYPE_CHECKING:
     from graphquant_export.verification import Comparison, Verification
 
 EPILOG = examples(
-    "verify frozen.pb --record record.txt --target onnx --save-path out/model "
-    "--samples images.npy --labels labels.npy",
-    "verify model.keras --record out/model_record.txt --target ascend --save-path out/model "
-    "--samples images.npy --layers",
-    "verify out/model.pb --record out/model.json --target mnn --save-path out/model "
-    "--samples images.npy",
+    "verify model.keras --target litert --save-path out/model --samples images.npy",
+    "verify model.keras --target ascend --save-path out/model --samples images.npy "
+    "--labels labels.npy --layers",
+    "verify frozen.pb --record record.txt --target onnx --save-path out/model --samples images.npy",
 )
 
 
 def verify(
     model: ModelArgument,
-    record: RecordOption,
     target: TargetOption,
     save_path: WrittenPathOption,
     samples: SamplesOption,
+    record: WrittenRecordOption = None,
     labels: LabelsOption = None,
     image_range: ImageRangeOption = None,
     layers: Annotated[
@@ -101,23 +100,24 @@ def verify(
 ) -> None:
     """Run exported files in their real runtime, beside the simulation and the integer reference.
 
-    Exits with 1 when an output or a layer differs by more than the limits. For weights alone, the
-    model and the record are the .pb and the .json that were written with the files. The quality
-    beside the float model is shown where that is known, and judged by nobody.
+    MODEL is what was given to `quantize`, `tune` or `export`. Exits with 1 when an output or a
+    layer differs by more than the limits. The quality beside the float model is shown where that
+    is known, and judged by nobody.
     """
     from graphquant_export.inputs import load_model
 
     check_exported(target, save_path)
-    factors = read_factors(record)
+    sources = find_sources(model, record, save_path, [target])
+    factors = read_factors(sources.record)
     loaded = load(model, output, signature, model_input, input_shape)
-    unquantized = None
+    given = None
     if float_model is not None:
-        unquantized = load_model(float_model, list(loaded.outputs), signature).graph_def
-    from graphquant_core.exporter import ExportSource
+        given = load_model(float_model, list(loaded.outputs), signature)
+    source, unquantized = read_source(loaded, factors, sources.graph, given)
     from graphquant_export.verification import Limits
 
     found = verify_files(
-        ExportSource(loaded.graph_def, loaded.outputs, factors),
+        source,
         target,
         save_path,
         load_feeds(samples, loaded, "samples", image_range),
