@@ -175,6 +175,9 @@ TOOLS: Mapping[str, Callable[[Given], Made]] = {
     "ai-edge-quantizer, 4-bit weights": functools.partial(ai_edge, recipe="weight_only_wi4_afp32"),
     "MNN, 4-bit weights, symmetric": functools.partial(mnn_converter, bits=4, asymmetric=False),
     "MNN, 4-bit weights, asymmetric": functools.partial(mnn_converter, bits=4, asymmetric=True),
+    "graphquant quantize, 8-bit weights, mnn": functools.partial(
+        quantize_weights, target="mnn", bits=8
+    ),
     "graphquant quantize, 4-bit weights, litert": functools.partial(
         quantize_weights, target="litert", bits=4
     ),
