@@ -1,7 +1,8 @@
 """The time of a training step with fake quantisation, over that of the float step.
 
-Both networks of a pair train in one process on the same constant data, turn and turn about, so
-that what else the machine does meets both. The ratio is the median of the ratios of the rounds.
+The float network, the one that is trained for Ascend and the one for LiteRT, which rounds more, are
+in one process and train on the same constant data, turn and turn about, so that what else the
+machine does meets all. A ratio is the median of the ratios of the rounds.
 The first six steps, in which TensorFlow optimises the graph and the ranges are searched, are timed
 by themselves.
 """
@@ -12,7 +13,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -31,6 +32,8 @@ FORMATS = {
     "quantised_ms": "{:.1f}",
     "ratio": "{:.2f}",
     "quartiles": "{0[0]:.2f} .. {0[1]:.2f}",
+    "litert_ratio": "{:.2f}",
+    "litert_quartiles": "{0[0]:.2f} .. {0[1]:.2f}",
     "target": "<= {:.2f}",
     "first_float_s": "{:.2f}",
     "first_quantised_s": "{:.2f}",
@@ -53,20 +56,24 @@ def measure() -> list[Row]:
     for name, count, network, size, batch, target in NETWORKS:
         float_step, _ = training_step(network, size, batch, quantize=False)
         fake_step, layers = training_step(network, size, batch, quantize=True)
-        first = [sum(step() for _ in range(FIRST)) for step in (float_step, fake_step)]
-        rounds = [(float_step(), fake_step()) for _ in range(count)]
-        ratios = [fake / float_ for float_, fake in rounds]
-        lower, ratio, upper = statistics.quantiles(ratios, n=4)
+        litert_step, _ = training_step(network, size, batch, quantize=True, target="litert")
+        steps = (float_step, fake_step, litert_step)
+        first = [sum(step() for _ in range(FIRST)) for step in steps]
+        rounds = [tuple(step() for step in steps) for _ in range(count)]
+        lower, ratio, upper = quartiles(fake / float_ for float_, fake, _ in rounds)
+        litert = quartiles(fake / float_ for float_, _, fake in rounds)
         rows.append(
             {
                 "network": name,
                 "image": size,
                 "batch": batch,
                 "layers": layers,
-                "float_ms": 1e3 * statistics.median(float_ for float_, _ in rounds),
-                "quantised_ms": 1e3 * statistics.median(fake for _, fake in rounds),
+                "float_ms": 1e3 * statistics.median(float_ for float_, _, _ in rounds),
+                "quantised_ms": 1e3 * statistics.median(fake for _, fake, _ in rounds),
                 "ratio": ratio,
                 "quartiles": (lower, upper),
+                "litert_ratio": litert[1],
+                "litert_quartiles": (litert[0], litert[2]),
                 "target": target,
                 "first_float_s": first[0],
                 "first_quantised_s": first[1],
@@ -75,8 +82,13 @@ def measure() -> list[Row]:
     return rows
 
 
+def quartiles(ratios: Iterable[float]) -> list[float]:
+    """The lower quartile, the median and the upper one."""
+    return statistics.quantiles(ratios, n=4)
+
+
 def training_step(
-    network: Network, size: int, batch: int, quantize: bool
+    network: Network, size: int, batch: int, quantize: bool, target: str = "ascend"
 ) -> tuple[Callable[[], float], int]:
     """A function that trains one step and returns its seconds; how many layers are quantised."""
     layers = 0
@@ -89,7 +101,7 @@ def training_step(
         tf.losses.sparse_softmax_cross_entropy(labels, network(images))
         loss = tf.losses.get_total_loss()
         if quantize:
-            layers = fake_quantize(graph)
+            layers = fake_quantize(graph, target)
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = tf.train.MomentumOptimizer(1e-3, 0.9).minimize(loss)
         session = tf.Session()
@@ -103,11 +115,11 @@ def training_step(
     return step, layers
 
 
-def fake_quantize(graph: tf.Graph) -> int:
-    """Rewrite `graph` under the default configuration; the number of its layers."""
+def fake_quantize(graph: tf.Graph, target: str) -> int:
+    """Rewrite `graph` for `target`, its configuration the default; the number of its layers."""
     with tempfile.TemporaryDirectory() as folder:
         config, record = os.path.join(folder, "config.json"), os.path.join(folder, "record.txt")
         amct.create_quant_retrain_config(config_file=config, graph=graph)
-        amct.create_quant_retrain_model(graph=graph, config_file=config, record_file=record)
+        amct.create_quant_retrain_model(graph, config, record, target=target)
         with open(config, encoding="utf-8") as file:
             return file.read().count('"retrain_enable":true')

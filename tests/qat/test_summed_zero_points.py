@@ -14,6 +14,7 @@ from graphquant_export.integer_reference import integer_reference
 from graphquant_export.quantized.integers import zero_point_shift
 from graphquant_export.quantized.simulate import simulate
 from graphquant_export.quantized.target_simulation import simulate_target
+from graphquant_export.verification import verify
 
 v1 = tf.compat.v1
 CHANNELS, BLOCKS = 12, 3
@@ -95,6 +96,23 @@ def test_what_mnn_computes_is_its_simulation(activation, tmp_path):
     found = exporter.runtime(artifact).run({"x": x}, ["y"])["y"]
     (exact,) = integer_reference(simulation(frozen, record, "mnn").reference, ["y"], {"x": x})
     assert np.mean(np.rint(found / step) != np.rint(exact / step)) <= 1e-4
+
+
+def test_what_is_trained_for_ascend_has_floats_there_on_mnn(tmp_path):
+    """Its outputs are those of the frozen graph; with ranges observed, all its layers are int8."""
+    pytest.importorskip("MNN", reason='needs pip install "graphquant-export[mnn]"')
+    frozen, record = rewritten(tmp_path, "ascend", tf.identity)
+    exporter, x = load_registry().exporter("mnn"), images(16)
+    artifact = exporter.export(frozen, ["y"], record, tmp_path / "m")
+    found = verify(artifact, {"x": x}, layers=True)
+    kinds = {row.layer: row.execution for row in found.executions}
+    assert {name for name, kind in kinds.items() if kind == "int8"} == {"pw0/op", "pw1/op"}
+    assert found.outputs[0].simulation.mean <= 5e-3
+    assert all(layer.own.mean <= 1e-4 for layer in found.layers)
+    artifact = exporter.export(frozen, ["y"], record, tmp_path / "m", calibration={"x": x})
+    assert all(row.execution == "int8" for row in artifact.planned)
+    opened = exporter.open(tmp_path / "m", artifact.source)
+    assert all(row.execution == "int8" for row in opened.planned)
 
 
 def test_a_frozen_graph_has_the_zero_points_of_all_its_targets(tmp_path):

@@ -1,4 +1,7 @@
-"""MNN's depthwise kernel adds integers: the file's floats make them those of the simulation."""
+"""MNN's depthwise kernel adds integers: the file's floats make them those of the simulation.
+
+Where nothing was made for that kernel, floats compute what Ascend does.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,13 @@ def test_what_is_cut_off_leaves_the_integers_that_are_meant(zero):
 
 
 class Case:
-    """One depthwise convolution, its record, and the codes of exact integers."""
+    """One depthwise convolution, its record, and the codes of exact integers.
 
-    def __init__(self, zero, stride, padding, bias, relu6, groups=False):
+    As of Ascend, its result is rounded by a layer that takes it, with weights that change nothing,
+    and the record has no grids of values.
+    """
+
+    def __init__(self, zero, stride, padding, bias, relu6, groups=False, ascend=False):
         random = np.random.default_rng(zero + 128)
         self.weight = random.normal(0, 0.4, (3, 3, CHANNELS, 1)).astype(np.float32)
         self.codes = random.integers(-128, 128, (IMAGES, SIZE, SIZE, CHANNELS)) + 43.0
@@ -50,16 +57,27 @@ class Case:
                 y = v1.nn.depthwise_conv2d_native(x, self.weight, *self.options, name="dw")
             if bias:
                 y = tf.nn.bias_add(y, random.normal(0, 1, CHANNELS).astype(np.float32))
-            tf.identity(tf.nn.relu6(y, name="act") if relu6 else y, name="y")
+            y = tf.nn.relu6(y, name="act") if relu6 else y
+            if ascend:
+                y = tf.nn.conv2d(y, np.eye(CHANNELS, dtype="f4")[None, None], 1, "SAME", name="one")
+            tf.identity(y, name="y")
         self.graph_def = graph.as_graph_def()
         self.lowest = zero if relu6 else -128
         scale_w = (np.abs(self.weight).max(axis=(0, 1, 3)) / 127).astype(np.float32)
         grids = {"act:0" if relu6 else "dw:0": self.result}
-        self.record = Record({"dw": LayerFactors(3 / 255, -43, scale_w)}, value_grids=grids)
+        layers = {"dw": LayerFactors(3 / 255, -43, scale_w)}
+        if ascend:
+            one = LayerFactors(self.result.scale, zero, np.full(CHANNELS, 1 / 127, np.float32))
+            layers, grids = {**layers, "one": one}, {}
+        self.record = Record(layers, value_grids=grids)
+        self.ascend = ascend
 
     def exact(self):
-        """round(m * (sum + bias + round(zero / m))), m = step of the sum / scale of the result."""
-        (layer,) = simulate(self.graph_def, ["y"], self.record).layers
+        """round(m * (sum + bias + round(zero / m))), m = step of the sum / scale of the result.
+
+        As of Ascend it is round(m * (sum + bias)) + zero.
+        """
+        layer = simulate(self.graph_def, ["y"], self.record).layers[0]
         with tf.Graph().as_default(), v1.Session() as session:
             weight = tf.constant(layer.weight_codes.astype(np.float64).reshape(self.weight.shape))
             sums = session.run(v1.nn.depthwise_conv2d_native(self.codes, weight, *self.options))
@@ -67,11 +85,12 @@ class Case:
             sums += layer.bias_codes
         factor = layer.scale.astype(np.float64) / self.result.scale
         zero = self.result.zero_point
+        if self.ascend:
+            return np.clip(np.rint(sums * factor) + zero, self.lowest, 127) - zero
         return np.clip(np.rint((sums + np.rint(zero / factor)) * factor), self.lowest, 127) - zero
 
 
-@pytest.mark.parametrize("groups", [False, True])
-@pytest.mark.parametrize(
+KINDS = pytest.mark.parametrize(
     ("zero", "stride", "padding", "bias", "relu6"),
     [
         (-128, 1, "SAME", True, True),
@@ -82,6 +101,10 @@ class Case:
         (-111, 1, "SAME", False, False),
     ],
 )
+
+
+@pytest.mark.parametrize("groups", [False, True])
+@KINDS
 def test_every_code_is_that_of_a_rounded_zero_point(
     tmp_path, zero, stride, padding, bias, relu6, groups
 ):
@@ -97,3 +120,21 @@ def test_every_code_is_that_of_a_rounded_zero_point(
     assert layer.found.mean <= 1e-4
     again = open_mnn_int8(tmp_path / "m", artifact.source)
     assert [row.result for row in again.planned] == [row.result for row in artifact.planned]
+
+
+@KINDS
+def test_without_grids_of_values_every_code_is_that_of_ascend(
+    tmp_path, zero, stride, padding, bias, relu6
+):
+    """With floats, but where the zero point is 0: for one of 2,000 integers give another code."""
+    case = Case(zero, stride, padding, bias, relu6, groups=stride == 2, ascend=True)
+    artifact = export_mnn_int8(case.graph_def, ["y"], case.record, tmp_path / "m")
+    execution = "int8" if zero == 0 else "int8 weights"
+    assert [row.execution for row in artifact.planned] == [execution, "int8 weights"]
+    assert ("zero point" in (artifact.reason("dw") or "")) == (zero != 0)
+    found = runtime(artifact).run({"x": case.x}, ["y"])["y"] / np.float32(case.result.scale)
+    assert np.abs(found - np.rint(found)).max() <= 1e-3
+    assert np.mean(np.rint(found) != case.exact()) <= 1e-4
+    again = open_mnn_int8(tmp_path / "m", artifact.source)
+    assert [row.execution for row in again.planned] == [execution, "int8 weights"]
+    assert again.reason("dw") == artifact.reason("dw")

@@ -43,7 +43,10 @@ class TargetRules:
         fixed: Types of ops whose result always lies on one grid, and that grid.
         moving: Types of ops that hand codes on as they are; of `MOVING_TYPES`.
         summed_zero_points: Types of kernels (`Layer.kernel_type`), of `results`, which add the zero
-            point of the result to the integer sum, as a whole number of the sum's steps.
+            point of the result to the integer sum, as a whole number of the sum's steps. What is
+            trained for the target is simulated so. A record without any grid of a value that the
+            target rounds was made for one that returns floats: with it such a layer computes with
+            floats, unless that zero point is 0.
         unit_scales: Types of layers whose weight may have a scale for each output channel, although
             AMCT gives it one (`Layer.one_weight_scale`).
         integer_outputs: Whether the outputs of the model are integers. Where they are floats, an op

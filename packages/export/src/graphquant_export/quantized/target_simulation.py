@@ -19,7 +19,11 @@ from graphquant_export.quantized.round_values import ValueQuantizer, round_value
 from graphquant_export.quantized.simulate import SimulatedGraph
 from graphquant_export.quantized.target_planner import TargetPlanner
 from graphquant_export.quantized.value_grids import grids_of_values
-from graphquant_export.quantized.zero_points import shift_results, zero_point_shifts
+from graphquant_export.quantized.zero_points import (
+    layers_with_shifts,
+    shift_results,
+    zero_point_shifts,
+)
 
 
 @attrs.frozen
@@ -45,7 +49,8 @@ class TargetSimulation:
         reference: The graph of integers with the same fake quantisers.
         results: What each layer returns, by its name; none of a layer that returns floats.
         float_layers: Names of the layers that the target computes with floats, whatever is known of
-            their results.
+            their results: those that were named, and those of `TargetRules.summed_zero_points` that
+            the record was made without.
         rules: The target's rules.
         record: The record that it was made of, with the grids of the values that the target rounds,
             observed ones included, and no others.
@@ -92,6 +97,13 @@ def simulate_target(
     nodes = {tensor_name(value.tensor.name): grids[value.name] for value in plan.values}
     by_name = planner.grids | grids
     rounded = {layer: by_name[rounds] for layer, (_, rounds) in plan.results.items()}
+    used = {value.name: grids[value.name] for value in plan.values if value.has_range}
+    # Whoever made a record for a target that rounds results has the last layer's in it.
+    unforeseen = frozenset() if used else layers_with_shifts(simulated, rules, rounded)
+    if unforeseen:
+        return simulate_target(
+            simulated, record, rules, float_layers=unforeseen.union(float_layers)
+        )
     shifts = zero_point_shifts(simulated, rules, rounded)
     shifted = shift_results(simulated.graph_def, simulated.outputs, shifts)
     graph_def, quantizers = round_values(shifted, simulated.outputs, nodes)
@@ -103,7 +115,6 @@ def simulate_target(
         {dequantized.get(node, node): shift for node, shift in shifts.items()},
     )
     reference, rounding = round_values(shifted, simulated.outputs, exact)
-    used = {value.name: grids[value.name] for value in plan.values if value.has_range}
     record = attrs.evolve(record, value_grids=used)
     renamed = {quantizer.name: quantizer.source for quantizer in rounding}
     results = {}

@@ -1,4 +1,4 @@
-"""What a layer returns whose kernel adds the zero point of its result to its integer sum."""
+"""Layers whose kernel adds the zero point of its result to its integer sum."""
 
 from __future__ import annotations
 
@@ -15,25 +15,38 @@ from graphquant_export.quantized.integers import Float32Array, zero_point_shift
 from graphquant_export.quantized.simulate import SimulatedGraph
 
 
-def zero_point_shifts(
+def layers_with_shifts(
     simulated: SimulatedGraph, rules: TargetRules, results: Mapping[str, ValueGrid]
-) -> dict[str, Float32Array]:
-    """By node with the result of such a layer what is added to each of its channels.
+) -> frozenset[str]:
+    """Names of such layers, of whose result the zero point is another than 0.
 
     Args:
         simulated: The simulation of the layers.
         rules: The target's rules.
         results: Grid of what each layer returns, by its name; none of one that returns floats.
     """
+    layers = {layer.name: layer.layer for layer in simulated.model.layers}
+    return frozenset(
+        name
+        for name, grid in results.items()
+        if layers[name].kernel_type in rules.summed_zero_points and grid.zero_point != 0
+    )
+
+
+def zero_point_shifts(
+    simulated: SimulatedGraph, rules: TargetRules, results: Mapping[str, ValueGrid]
+) -> dict[str, Float32Array]:
+    """By node with the result of such a layer what is added to each of its channels.
+
+    Args: as `layers_with_shifts`.
+    """
     layers = {layer.name: layer for layer in simulated.model.layers}
+    names = layers_with_shifts(simulated, rules, results)
     shifts = {}
     for layer in simulated.layers:
-        grid = results.get(layer.name)
-        kernel = layers[layer.name].layer.kernel_type
-        if grid is None or kernel not in rules.summed_zero_points:
-            continue
-        vector = zero_point_shift(layer.scale, grid).astype(np.float32)
-        shifts[layer.result] = layers[layer.name].along_channels(vector)
+        if layer.name in names:
+            vector = zero_point_shift(layer.scale, results[layer.name]).astype(np.float32)
+            shifts[layer.result] = layers[layer.name].along_channels(vector)
     return shifts
 
 

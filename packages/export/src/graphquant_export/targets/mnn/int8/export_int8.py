@@ -58,7 +58,8 @@ def export_mnn_int8(
         record: Scales and offsets of the layers.
         save_path: Start of the names of the files.
         calibration: Samples for each placeholder, for the range of a result of which the record has
-            no grid. Without them such a layer computes with floats.
+            no grid. Without them such a layer computes with floats, and where it has no grid at all
+            depthwise layers do so, too: it was made for a target that doesn't round zero points.
 
     Raises:
         OutputNotFoundError: An output is not in the model.

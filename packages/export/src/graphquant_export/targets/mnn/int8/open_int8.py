@@ -20,8 +20,8 @@ from graphquant_export.targets.mnn.int8.mnn_layers import find_parts
 from graphquant_export.targets.mnn.int8.planned_layers import (
     INT8,
     UNCALIBRATED,
-    WEIGHTS,
     PlannedLayer,
+    in_floats,
 )
 from graphquant_export.targets.mnn.int8.target import mnn_target
 from graphquant_export.targets.mnn.model_file import MnnLayer, TensorGrid, read_mnn_model
@@ -80,7 +80,7 @@ def _as_stored(
     found = [stored.get(name) for name in mnn_op_names(view, planned.layer)]
     first = found[0]
     if first is None or not first.int8:
-        return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
+        return in_floats(planned, UNCALIBRATED)
     return attrs.evolve(planned, input=_grid(first.input), output=_grid(first.output))
 
 

@@ -24,6 +24,10 @@ UNCALIBRATED = (
     "the record has no grid of what it returns: give calibration samples that show its range, or "
     "train for mnn"
 )
+ZERO_POINT = (
+    "MNN's int8 kernel adds the zero point of its result as a whole number, which the record knows "
+    "nothing of: give calibration samples, or train for mnn"
+)
 _OF_SHAPES = (
     "it takes what follows from shapes alone, which MNN computes before it runs integer layers"
 )
@@ -87,7 +91,12 @@ def float_layers(planned: Iterable[PlannedLayer]) -> list[Skip]:
         for layer in planned
         if layer.execution != INT8
     ]
-    return sorted(floats, key=lambda skip: skip.reason != UNCALIBRATED)
+    return sorted(floats, key=lambda skip: skip.reason not in (UNCALIBRATED, ZERO_POINT))
+
+
+def in_floats(planned: PlannedLayer, reason: str) -> PlannedLayer:
+    """`planned`, an int8 layer, with floats and int8 weights instead."""
+    return attrs.evolve(planned, execution=WEIGHTS, input=None, output=None, reason=reason)
 
 
 def with_output(planned: PlannedLayer, results: Mapping[str, PlannedResult]) -> PlannedLayer:
@@ -96,7 +105,7 @@ def with_output(planned: PlannedLayer, results: Mapping[str, PlannedResult]) -> 
         return planned
     result = results.get(planned.simulated.name)
     if result is None:
-        return attrs.evolve(planned, execution=WEIGHTS, input=None, reason=UNCALIBRATED)
+        return in_floats(planned, UNCALIBRATED)
     grid = ActivationGrid(result.grid.scale, result.grid.zero_point)
     return attrs.evolve(planned, output=grid)
 

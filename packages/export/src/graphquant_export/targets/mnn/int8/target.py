@@ -14,7 +14,13 @@ from graphquant_export.quantized.target_simulation import TargetSimulation, simu
 from graphquant_export.rewriting import rewrite
 from graphquant_export.rewriting.explicit_padding import EXPLICIT_PADDING
 from graphquant_export.targets.mnn.int8.depthwise_biases import with_depthwise_biases
-from graphquant_export.targets.mnn.int8.planned_layers import INT8, PlannedLayer, describe_layers
+from graphquant_export.targets.mnn.int8.planned_layers import (
+    INT8,
+    ZERO_POINT,
+    PlannedLayer,
+    describe_layers,
+    in_floats,
+)
 from graphquant_export.targets.mnn.int8.subpixel_form import without_transposed
 from graphquant_export.targets.rules import MNN
 
@@ -60,4 +66,9 @@ def mnn_target(
     )
     floats = {layer.simulated.name for layer in described if layer.execution != INT8}
     target = simulate_target(simulated, record, MNN, calibration, floats)
+    unforeseen = target.float_layers.difference(floats)
+    described = tuple(
+        in_floats(layer, ZERO_POINT) if layer.simulated.name in unforeseen else layer
+        for layer in described
+    )
     return MnnTarget(form.simulated, described, target)
