@@ -144,7 +144,7 @@ def find_truths(
         return Truths(frozen, None, None, {}, {}, before)
     simulated = simulation_of(source)
     target = simulate_target(simulated, source.record, rules)
-    reference = GraphRunner(exact_graph(target.reference, simulated.outputs))
+    reference = GraphRunner(exact_graph(target.reference, simulated.outputs, rules))
     layers = tuple(layer.name for layer in simulated.layers)
     if before is None and not any(layer.place.trained for layer in simulated.model.layers):
         before = frozen
