@@ -1,6 +1,6 @@
 """Architectures that people use, each through `quantize`, `export` and `verify` for every target.
 
-    python -m benchmarks.sweep [NAME ...] [--minutes N] [--table docs/models.md]
+    python -m benchmarks.sweep [NAME ...] [--targets T ...] [--minutes N] [--table docs/models.md]
 
 Each model is made in a process of its own, and each pair of a model and a target runs in one, with
 limits of time and memory. Results are appended to a file of JSON lines as they come: what is in it
@@ -42,7 +42,8 @@ def _sweep(arguments: argparse.Namespace) -> None:
     limits = Limited(arguments.seconds, arguments.memory)
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     for name in [name for name in NAMES if _wanted(name, arguments.names)]:
-        pairs = list(_without_result(name, arguments.results))
+        left = _without_result(name, arguments.results)
+        pairs = [target for target in left if target in arguments.targets]
         folder = arguments.folder / name
         for number, target in enumerate(pairs):
             if arguments.minutes and time.monotonic() - start > 60 * arguments.minutes:
@@ -94,6 +95,7 @@ def _pair(name: str, target: str, folder: Path, limits: Limited) -> Row:
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a model, or a pattern of several")
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
     parser.add_argument("--results", type=Path, default=Path("build/sweep/results.jsonl"))
     parser.add_argument("--folder", type=Path, default=Path("build/sweep"), help="for models")
     parser.add_argument("--table", type=Path, help="where the table is written, in Markdown")

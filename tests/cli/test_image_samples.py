@@ -57,7 +57,10 @@ def test_a_folder_and_its_array_are_the_same(
     ("more", "message"),
     [
         (("--calibration", "{folder}", "--image-range", "zero"), '--image-range ("zero") must be'),
-        (("--calibration", "{folder}", "--image-range", "1,1"), "image_range ([1.0, 1.0]) must be"),
+        (
+            ("--calibration", "{folder}", "--image-range", "1,1"),
+            "--image-range ([1.0, 1.0]) must be",
+        ),
         (("--calibration", "{array}", "--image-range", "0,1"), "is for a folder of images"),
         (("--weight-only", "--image-range", "0,1"), "which --samples gives"),
     ],

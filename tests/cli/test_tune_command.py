@@ -127,7 +127,7 @@ def test_sensitivity_is_a_table_or_json(graphquant: Run, files: Any) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--bits", 3), "bits (3) is for weight_only"),
+        (("--bits", 3), "--bits (3) is for --weight-only"),
         (("--weight-only", "--bits", 3, "--size", "9kB"), "bits and size are given"),
         (("--weight-only", "--within", "much"), "within ('much') must be"),
         (("--weight-only", "--size", "1B"), "cannot be reached: the smallest has"),

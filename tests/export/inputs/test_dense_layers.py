@@ -10,6 +10,7 @@ from graphquant_core.graph import plan_graph
 from graphquant_export.inputs.dense_layers import with_dense_layers
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.quantized.simulate import simulate
+from graphquant_export.rewriting.site import Site
 
 v1 = tf.compat.v1
 RANDOM = np.random.default_rng(9)
@@ -131,3 +132,16 @@ def test_a_graph_with_fake_quantisers_stays_as_it_was_trained():
     """Its grids are those of the ops that it has."""
     model = built(batches, (6,), "AddV2", 5, tf.quantization.fake_quant_with_min_max_args)
     assert with_dense_layers(model, ["out"]) is model
+
+
+def test_what_is_added_is_computed_only_where_a_product_is_reshaped(monkeypatch):
+    """A session for each bias of a large model took longer than everything else on loading it."""
+    computed = []
+    monkeypatch.setattr(Site, "value", lambda site, port: computed.append((site.op.name, port)))
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 5, 8], "x")
+        product = tf.linalg.matmul(tf.reshape(x, [-1, 8]), weight(8, 6))
+        for shaped in (tf.reshape(x, [-1, 40]), tf.identity(product), x):
+            tf.add(shaped, tf.sqrt(tf.ones(shaped.shape[-1])), "out")
+    with_dense_layers(graph.as_graph_def(), ["out", "out_1", "out_2"])
+    assert computed == []

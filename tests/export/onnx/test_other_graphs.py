@@ -137,6 +137,33 @@ def test_zeros_around_a_pooling_are_zeros(pooled, tmp_path):
     assert np.abs(found - exact).max() <= 2e-6 * np.abs(exact).max()
 
 
+TWICE = {
+    "square": lambda y: tf.square(y) + tf.reverse(y, [-1]),
+    "product": lambda y: tf.sqrt(tf.square(y) + tf.square(tf.roll(y, 1, -1))),
+    "sum": lambda y: tf.square(y + y) - y,
+    "largest": lambda y: tf.maximum(y, y) + tf.square(y),
+    "turned": lambda y: tf.transpose(tf.square(y), [0, 2, 3, 1]),
+}
+
+
+@pytest.mark.parametrize("size", [(1, 8, 1), (8, 1, 1), (1, 1, 3), (4, 8, 1)])
+@pytest.mark.parametrize("twice", TWICE.values(), ids=TWICE)
+def test_axes_of_length_one_go_where_tensorflow_has_them(twice, size, tmp_path):
+    """Also behind an op that takes a result twice, which moves the transpositions around it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, *size)).astype(np.float32)
+    weight = rng.normal(0, 0.3, (3, 3, size[-1], 4)).astype(np.float32)
+    runtime, exact = exported(
+        lambda fed: twice(tf.nn.conv2d(fed, weight, 1, "SAME", name="layer")),
+        x,
+        "layer",
+        4,
+        tmp_path,
+    )
+    found = runtime.run({"x": x}, ["y"])["y"]
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.usefixtures("third_party")
 def test_a_third_party_product_runs_in_integers(tmp_path):
     """Einsum over the last axis becomes a MatMul, which ONNX Runtime sums in integers."""

@@ -12,7 +12,7 @@ import tensorflow as tf
 from graphquant_core.exceptions import ConfigError
 from graphquant_core.exporter import ExportSource
 from graphquant_core.graph.frozen import GraphDefEditor
-from graphquant_core.record import Record
+from graphquant_core.record import LayerFactors, Record
 from graphquant_core.registry import load_registry
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.report import write_report
@@ -99,6 +99,33 @@ def test_weights_alone_are_compared_with_the_frozen_graph(tmp_path):
     }
     page, _ = write_report(tmp_path / "m.html", found, artifact.source, feeds)
     assert "int3 weights" in page.read_text()
+
+
+@pytest.mark.parametrize("target", sorted(WHEELS))
+@pytest.mark.parametrize("offset", [-128, -37, 0, 100])
+def test_a_value_between_two_codes_is_rounded_as_the_runtime_rounds_it(target, offset, tmp_path):
+    """On quarters of steps from end to end, also in front of a depthwise and a dense layer."""
+    pytest.importorskip(WHEELS[target])
+    step, weight = 2.0**-6, np.full((1, 1, 4, 1), 0.5, np.float32)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 4, 4, 4], "x") * tf.constant(step)
+        filters = np.eye(4, dtype=np.float32)
+        tf.nn.conv2d(x, filters[None, None], 1, "SAME", name="whole")
+        v1.nn.depthwise_conv2d_native(x, weight, [1, 1, 1, 1], "SAME", name="each")
+        tf.matmul(tf.reshape(x, [-1, 64]), np.eye(64, dtype=np.float32), name="dense")
+    names = ["whole", "each", "dense"]
+    scales = {"whole": [1 / 127] * 4, "each": [0.5 / 127] * 4, "dense": [1 / 127]}
+    record = Record({name: LayerFactors(step, offset, scales[name]) for name in names})
+    feeds = {"x": (np.arange(1024, dtype=np.float32) / 4 - 128 - offset).reshape(-1, 4, 4, 4)}
+    artifact = (
+        load_registry()
+        .exporter(target)
+        .export(graph.as_graph_def(), names, record, tmp_path / "m", calibration=feeds)
+    )
+    found = verify(artifact, feeds, layers=True)
+    assert [row.execution for row in found.executions] == ["int8"] * 3
+    assert max(output.reference.mean for output in found.outputs) < 0.01
+    assert max(layer.own.mean for layer in found.layers) < 0.01
 
 
 @pytest.mark.parametrize("target", sorted(WHEELS))

@@ -9,6 +9,8 @@ from typing import Any
 
 import typer
 
+from graphquant_cli.option_names import in_options
+
 _WIDEST_LINE = 100_000
 
 
@@ -73,5 +75,5 @@ def _print_line(start: str, style: str, message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble((start, style), " ", message)
+    line = Text.assemble((start, style), " ", in_options(message))
     Console(stderr=True).print(line, soft_wrap=True)

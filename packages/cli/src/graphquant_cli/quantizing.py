@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from graphquant_cli.exporting import RECORD, print_artifact, write_weight_sources
+from graphquant_cli.option_names import in_options
 from graphquant_cli.optional_packages import need
 from graphquant_cli.progress import progress_bar
 
@@ -105,7 +106,9 @@ def _described(found: Any, sampled: bool) -> list[str]:
         lines.append(f'{count} small {layers} 8 bits, such as "{first}"')
     if plain:
         more = f" (and {len(plain) - 1} more)" if len(plain) > 1 else ""
-        lines.append(f'"{plain[0].name}"{more} is rounded to the nearest: {plain[0].reason}')
+        lines.append(
+            f'"{plain[0].name}"{more} is rounded to the nearest: {in_options(plain[0].reason)}'
+        )
     return lines
 
 
@@ -114,4 +117,4 @@ def _float_rest(plan: Plan) -> str:
         return ""
     first = plan.skips[0]
     stay = "stays" if len(plan.skips) == 1 else "stay"
-    return f'; {len(plan.skips)} {stay} float, such as "{first.name}": {first.reason}'
+    return f'; {len(plan.skips)} {stay} float, such as "{first.name}": {in_options(first.reason)}'

@@ -49,6 +49,9 @@ class TargetRules:
             floats, unless that zero point is 0.
         unit_scales: Types of layers whose weight may have a scale for each output channel, although
             AMCT gives it one (`Layer.one_weight_scale`).
+        ties_away: Whether what becomes an integer in front of a layer is scaled, shifted by the
+            zero point, and then rounded with ties away from zero. Otherwise it is scaled, rounded
+            with ties to even, and then shifted.
         integer_outputs: Whether the outputs of the model are integers. Where they are floats, an op
             whose value no quantised layer takes in the end is computed with floats, too.
         eight_bits_since: Why the weight of a layer with int8 activations has 8 bits and never
@@ -62,6 +65,7 @@ class TargetRules:
     moving: frozenset[str] = MOVING_TYPES
     summed_zero_points: frozenset[str] = frozenset()
     unit_scales: frozenset[str] = frozenset()
+    ties_away: bool = False
     integer_outputs: bool = False
     eight_bits_since: str = ""
 

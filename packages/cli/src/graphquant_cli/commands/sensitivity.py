@@ -6,6 +6,7 @@ import typer
 
 from graphquant_cli.help_text import examples
 from graphquant_cli.loading import load, load_feeds
+from graphquant_cli.option_names import in_options
 from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
     ImageRangeOption,
@@ -73,4 +74,4 @@ def sensitivity(
         ],
     )
     for skip in found.plan.skips:
-        typer.echo(f'"{skip.name}" ({skip.op_type}) stays float: {skip.reason}')
+        typer.echo(f'"{skip.name}" ({skip.op_type}) stays float: {in_options(skip.reason)}')

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.exceptions import ModelFileError, NonFiniteError
-from graphquant_core.graph.frozen import cpu_session
+from graphquant_core.graph.frozen import add_for_each, cpu_session
 from graphquant_core.listing import listed, short
 from graphquant_export.inputs.batches import Batch, make_batches
 from graphquant_export.inputs.brief import brief
@@ -52,7 +52,7 @@ def sample_values(
     total = batches.total
     with graph.as_default():
         places = v1.placeholder(tf.float32, [None], "graphquant_places")
-        chosen = [_choose(graph.get_tensor_by_name(name), places) for name in tensors]
+    chosen = add_for_each(graph, [graph.get_tensor_by_name(x) for x in tensors], _choose, [places])
     random = np.random.default_rng(0)
     found: dict[str, list[Float32Array]] = {name: [] for name in tensors}
     ends: dict[str, list[Float32Array]] = {name: [] for name in tensors}

@@ -48,6 +48,7 @@ ONNX = TargetRules(
 MNN = TargetRules(
     results=frozenset({"Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "MatMul"}),
     summed_zero_points=frozenset({"DepthwiseConv2dNative"}),
+    ties_away=True,
     unit_scales=DENSE,
     eight_bits_since="MNN's converter stores the weights of int8 layers in 8 bits",
 )

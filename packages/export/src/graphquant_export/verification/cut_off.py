@@ -1,4 +1,4 @@
-"""The share of a layer's values that the grid of its result cuts off."""
+"""The share of what is taken of a layer's result that the result's grid cuts off."""
 
 from __future__ import annotations
 

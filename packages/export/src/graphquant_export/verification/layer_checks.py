@@ -43,13 +43,13 @@ class LayersComparing:
                 shape is another.
         """
         nodes = {layer: self._node(layer, output.tensor) for layer, output in found.items()}
-        results = {
-            name: self._truths.results[name] for name in found if name in self._truths.results
-        }
-        rounded = [result.node for result in results.values()]
-        exact = self._truths.exact.run([*nodes.values(), *rounded], batch.feeds)
-        for name, result in results.items():
-            self._cut_off.setdefault(name, CutOff(result.grid)).add(exact[result.node])
+        taken = {name: self._truths.taken[name] for name in found if name in self._truths.taken}
+        tensors = [tensor for several in taken.values() for tensor in several]
+        exact = self._truths.exact.run([*nodes.values(), *tensors], batch.feeds)
+        for name, several in taken.items():
+            for tensor in several:
+                grid = self._truths.results[name].grid
+                self._cut_off.setdefault(name, CutOff(grid)).add(exact[tensor])
         if not found:
             return
         for layer, output in found.items():

@@ -29,7 +29,7 @@ class Limits:
             logarithm, a sum in another order moves all of them. An output has no such limit: where
             it is a softmax, one step of its input is many of its own.
         own_mean: Largest mean absolute difference of a layer's own, in steps.
-        cut_off: Largest share of a layer's values beyond the ends of the grid of its result.
+        cut_off: Largest share of what is taken of a layer's result beyond the ends of its grid.
         sqnr: Smallest SQNR of an output that holds no class scores, in dB, where it differs by more
             than `own_mean` steps on average: below, a step is too coarse a measure of it. Of class
             scores it says which rows are near ties.

@@ -20,6 +20,7 @@ from graphquant_export.inputs.brief import brief
 from graphquant_export.quantized.exact_form import exact_graph
 from graphquant_export.quantized.simulate import simulation_of
 from graphquant_export.quantized.target_simulation import PlannedResult, simulate_target
+from graphquant_export.verification.taken_values import with_taken_values
 
 Array = npt.NDArray[Any]
 
@@ -92,6 +93,7 @@ class Truths:
         nodes: Node of the graph that layers are compared in, by a name in the simulated graph,
             where that is another.
         results: What each layer returns, where the target rounds it; by the layer's name.
+        taken: The tensors of the reference that hold what is taken of it, before it is rounded.
         float_model: The model before it was quantised, where that is known: `simulation`, when
             nothing in it was trained.
     """
@@ -101,6 +103,7 @@ class Truths:
     layers: tuple[str, ...] | None
     nodes: Mapping[str, str]
     results: Mapping[str, PlannedResult]
+    taken: Mapping[str, tuple[str, ...]]
     float_model: GraphRunner | None = None
 
     @property
@@ -141,11 +144,14 @@ def find_truths(
     if float_model is not None:
         before = GraphRunner(GraphDefEditor(float_model).graph_def(source.outputs))
     if not isinstance(source.record, Record):
-        return Truths(frozen, None, None, {}, {}, before)
+        return Truths(frozen, None, None, {}, {}, {}, before)
     simulated = simulation_of(source)
     target = simulate_target(simulated, source.record, rules)
-    reference = GraphRunner(exact_graph(target.reference, simulated.outputs))
+    graph_def, taken = with_taken_values(target.reference, simulated.outputs, target.results)
+    needed = {tensor.partition(":")[0] for tensors in taken.values() for tensor in tensors}
+    reference = GraphRunner(exact_graph(graph_def, [*simulated.outputs, *needed], rules))
     layers = tuple(layer.name for layer in simulated.layers)
     if before is None and not any(layer.place.trained for layer in simulated.model.layers):
         before = frozen
-    return Truths(frozen, reference, layers, simulated.exact.results, target.results, before)
+    nodes = simulated.exact.results
+    return Truths(frozen, reference, layers, nodes, target.results, taken, before)

@@ -86,8 +86,9 @@ class LayerCheck:
             for the layers before it. ``None`` when the artifact doesn't show the layer's result.
         found: The whole difference, with what the layers before it contributed.
         reason: Why it doesn't, or what else a reader should know.
-        cut_off: Share of the layer's exact values beyond the grid of its result; ``None`` when its
-            result isn't rounded.
+        cut_off: Share of the layer's exact values beyond the grid of its result, of those that are
+            taken from it: behind a pooling, the largest ones. ``None`` when its result isn't
+            rounded.
     """
 
     layer: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphquant_core.graph.frozen.copies import add_for_each
 from graphquant_core.graph.frozen.editor import GraphDefEditor, tensor_name
 from graphquant_core.graph.frozen.evaluate import evaluate_constants
 from graphquant_core.graph.frozen.load import import_frozen, load_graph_def
@@ -12,6 +13,7 @@ from graphquant_core.graph.frozen.value_quantizers import without_value_quantize
 
 __all__ = [
     "GraphDefEditor",
+    "add_for_each",
     "check_outputs",
     "cpu_session",
     "evaluate_constants",

@@ -18,6 +18,7 @@ import onnx
 import tensorflow as tf
 from tf2onnx import optimizer, tfonnx
 from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
+from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
 from graphquant_core.exceptions import GraphQuantError, ModelFileError, UnsupportedLayerError
 from graphquant_core.graph.frozen import GraphDefEditor
@@ -158,7 +159,19 @@ def _make_inputs(model: onnx.ModelProto, weights: Sequence[Found]) -> dict[str, 
 
 def _passes() -> dict[str, Any]:
     every = optimizer._get_optimizers()  # noqa: SLF001
-    return {name: step for name, step in every.items() if name not in _LEFT_OUT}
+    kept = {name: step for name, step in every.items() if name not in _LEFT_OUT}
+    return {**kept, "optimize_transpose": _Transposes}
+
+
+class _Transposes(TransposeOptimizer):  # type: ignore[misc]
+    """Leaves a Transpose over axes of length 1 what it is, which ONNX Runtime copies as it stands.
+
+    tf2onnx makes a Reshape of it, to a shape that its own moves of Transposes may have left behind:
+    that of x * x behind a convolution is still that of the result in TensorFlow's layout.
+    """
+
+    def post_optimize_action(self) -> None:
+        """Nothing."""
 
 
 def _with_values(

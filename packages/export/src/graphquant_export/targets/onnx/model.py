@@ -74,7 +74,12 @@ def quantized_model(
         return model.SerializeToString(deterministic=True)
     except GraphQuantError:
         raise
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+    ) as error:
         raise ModelFileError(f"the model is not valid in opset {opset}: {error}") from error
 
 
