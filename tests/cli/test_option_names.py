@@ -84,3 +84,9 @@ def test_an_error_of_a_command_names_the_option(
     )
     assert outcome.exit_code == 2
     assert "error: --samples (4) are too few" in outcome.stderr
+
+
+def test_an_error_that_begins_with_an_argument_names_the_option() -> None:
+    """`quantize` has calibration samples, and speaks of no value of them."""
+    assert in_options('calibration: the value of "x" has NaN').startswith("--samples: the value")
+    assert in_options("skip_layers: no layer") == "--skip-layer: no layer"

@@ -9,7 +9,7 @@ OPTIONS = {
     "batch_size": "--batch-size",
     "bits": "--bits",
     "block_size": "--block-size",
-    "calibration": "--calibration",
+    "calibration": "--samples",
     "classes": "--classes",
     "correct_bias": "--correct-bias",
     "equalize": "--equalize",
@@ -37,7 +37,7 @@ OPTIONS = {
 _NAMES = "|".join(sorted(OPTIONS, key=len, reverse=True))
 _COMPOUNDS = "|".join(name for name in OPTIONS if "_" in name)
 _MENTION = re.compile(
-    rf"^({_NAMES})(?= \()"  # samples (3) are too few
+    rf"^({_NAMES})(?= \(|: )"  # samples (3) are too few; calibration: the value of ...
     rf"|(?<![\w\"'/.-])({_NAMES})=(?=[\s),;:.]|$)"  # give the inputs static lengths (input_shapes=)
     rf"|(?<![\w\"'/.-])({_COMPOUNDS})(?![\w\"'/=(-])"  # skip_layers names it
 )
@@ -46,7 +46,8 @@ _MENTION = re.compile(
 def in_options(message: str) -> str:
     """`message` with the option in the place of an argument of Python that it speaks of.
 
-    That is a name in front of its value in brackets, with which errors begin; a name with ``=``
-    behind it; and, anywhere, a name that no sentence has. What stands in quotes is someone's own.
+    That is a name in front of its value in brackets or of a colon, with which errors begin; a name
+    with ``=`` behind it; and, anywhere, a name that no sentence has. What stands in quotes is
+    someone's own.
     """
     return _MENTION.sub(lambda found: OPTIONS[found[1] or found[2] or found[3]], message)
