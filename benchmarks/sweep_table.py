@@ -26,6 +26,9 @@ at the same time: seconds are upper bounds.
 - SQNR of the output in dB, beside the float model and beside the exact integers; "=" where nothing
   differs.
 - *peak*: memory of the largest process.
+
+A top-1 agreement may be *wrong* although every layer is right on its own: random weights carry
+single codes that round the other way through dozens of layers, to another class than a near tie.
 """
 COLUMNS = (
     "model",

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from graphquant_core.grid import INT8
+from graphquant_core.quantize import affine_params
 from graphquant_core.record import Record
 from graphquant_core.registry import load_registry
+from graphquant_core.value_grid import ValueGrid
 from graphquant_export.post_training import quantize_post_training
 from graphquant_export.verification import verify
+from graphquant_export.verification.cut_off import CutOff
 
 v1 = tf.compat.v1
 
@@ -68,3 +72,15 @@ def test_what_nothing_takes_may_be_cut_off(name, target, tmp_path):
         told.append([problem for problem in found.problems() if "cuts off" in problem])
     assert told[0] == []
     assert '"first"' in told[1][0]
+
+
+def test_a_value_at_the_end_of_its_range_is_not_cut_off():
+    """However its zero point and the rounding of what is before it fall; a step further it is."""
+    random = np.random.default_rng(0)
+    for low, high in random.uniform(0.1, 3, (200, 2)) * [-1, 1]:
+        params = affine_params(low, high, INT8)
+        scale = float(params.scale)
+        counted = [CutOff(ValueGrid(scale, int(params.offset))) for _ in range(2)]
+        for each, beyond in zip(counted, (0.49 * scale, 1.51 * scale), strict=True):
+            each.add(np.array([low - beyond, high + beyond]))
+        assert [each.share() for each in counted] == [0.0, 1.0]

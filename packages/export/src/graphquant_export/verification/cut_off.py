@@ -19,11 +19,13 @@ class CutOff:
 
     def add(self, values: npt.NDArray[Any]) -> None:
         """Adds a batch of exact values."""
-        half = self._grid.scale / 2
-        outside = (values < self._grid.low - half) | (values > self._grid.high + half)
+        # A zero point that is a whole number moves the ends by up to half a step, and rounding
+        # moves the values: one that many places hold, as a bias behind zeros, may lie beyond both.
+        step = self._grid.scale
+        outside = (values < self._grid.low - step) | (values > self._grid.high + step)
         self._outside += int(np.count_nonzero(outside))
         self._count += values.size
 
     def share(self) -> float:
-        """0.0 to 1.0: values more than half a step beyond the ends, of all."""
+        """0.0 to 1.0: values more than a step beyond the ends, of all."""
         return self._outside / max(self._count, 1)
