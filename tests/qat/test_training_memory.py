@@ -85,9 +85,7 @@ def test_gradients_are_those_of_values_that_are_kept(
     """Computing a value again gives its gradients to the last bit."""
     kind = {"depthwise": False, "shared": shared}
     _, again = trained(tmp_path, quantised=True, **kind)
-    monkeypatch.setattr(
-        "graphquant_qat.graph.clip_gradient.computed_again", lambda op: op.outputs[0]
-    )
+    monkeypatch.setattr("graphquant_qat.graph.gradients.computed_again", lambda op: op.outputs[0])
     _, kept = trained(tmp_path, quantised=True, **kind)
     for one, other in zip(again, kept, strict=True):
         np.testing.assert_array_equal(one, other)

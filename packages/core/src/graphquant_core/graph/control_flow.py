@@ -6,8 +6,6 @@ TensorFlow 2.16 to 2.21.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
@@ -19,21 +17,6 @@ _CARRYING_TYPES = frozenset({"Identity", "Switch", "RefSwitch", "Enter", "RefEnt
 def control_flow_context(op: tf.Operation) -> Any | None:
     """The v1 while loop or cond that `op` stands in, or ``None``."""
     return op._get_control_flow_context()
-
-
-@contextmanager
-def without_dependencies(op: tf.Operation) -> Iterator[None]:
-    """Add ops beside `op` that wait for what they take only, whatever the caller is waiting for.
-
-    A gradient that is built where an optimizer waits for all moving averages would wait for each of
-    them with every op that takes none of the gradients: in a large graph that is most of its edges.
-    Where `op` stands in a v1 cond or while loop, whose scope would be left, all stays as it is.
-    """
-    if control_flow_context(op) is not None:
-        yield
-        return
-    with tf.control_dependencies(None):
-        yield
 
 
 def outside_control_flow(tensor: tf.Tensor) -> tf.Tensor | None:

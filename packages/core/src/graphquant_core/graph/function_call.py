@@ -1,6 +1,6 @@
 """Calls of TensorFlow functions, so that what each layer needs costs the graph one op.
 
-The functions hold stock ops only.
+The functions hold stock ops only; TensorFlow inlines them before a graph runs.
 """
 
 from __future__ import annotations
@@ -12,25 +12,11 @@ import tensorflow as tf
 from graphquant_core.graph.rewire import CALL, mark
 
 
-def _not_optimised() -> bytes:
-    """ConfigProto of a call whose function runs as it is, where it isn't inlined."""
-    config = tf.compat.v1.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    serialized: bytes = config.SerializeToString()
-    return serialized
-
-
-_CONFIG = _not_optimised()
-"""A few small ops gain nothing that would be worth the time that optimising them takes."""
-
-
 def call(
     function: tf.types.experimental.ConcreteFunction,
     arguments: Sequence[tf.Tensor],
     gradient: str | None = None,
     name: str | None = None,
-    *,
-    stateful: bool = False,
 ) -> list[tf.Tensor]:
     """Results of `function`, called by one op of the default graph.
 
@@ -39,16 +25,13 @@ def call(
         arguments: Its arguments.
         gradient: Name of a registered gradient; without it the op has none.
         name: Name of the op.
-        stateful: Whether it changes a variable.
     """
     graph = tf.compat.v1.get_default_graph()
     function.add_to_graph(graph)
     types = [output.dtype for output in function.outputs]
-    kind = "StatefulPartitionedCall" if stateful else "PartitionedCall"
-    build = getattr(tf.raw_ops, kind)
-    with graph.gradient_override_map({kind: gradient} if gradient else {}):
-        results: list[tf.Tensor] = build(
-            args=list(arguments), Tout=types, f=function, config_proto=_CONFIG, name=name
+    with graph.gradient_override_map({"PartitionedCall": gradient} if gradient else {}):
+        results: list[tf.Tensor] = tf.raw_ops.PartitionedCall(
+            args=list(arguments), Tout=types, f=function, name=name
         )
     mark(results[0].op, CALL)
     for result, output in zip(results, function.outputs, strict=True):
@@ -99,10 +82,8 @@ def concrete(
 ) -> Callable[[Callable[..., object]], object]:
     """A decorator that makes a function of tensors like `signature` a TensorFlow function.
 
-    One that isn't `inlined` stays a call when the graph is optimised, and all its callers share it.
-    Each op that is inlined takes about half a millisecond of the first step of a session, and a
-    `choose` more than that, as each gets branches of its own. Running a call takes the time of some
-    ten small ops.
+    One that isn't `inlined` stays a call when the graph is optimised, and all its callers share it:
+    what the branch of a `choose` holds, TensorFlow copies, optimises and keeps for each.
     """
 
     def trace(function: Callable[..., object]) -> object:

@@ -20,7 +20,13 @@ def build_arq(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     """
     if not request.grid.narrow:
         raise ConfigError(f"arq_retrain needs a narrow grid, not {request.grid}")
-    function = functions.on_largest_scale(weight.shape.rank, request.axes, request.grid.maximum)
-    output, scale, offset = call(function, [weight], gradients.FIRST_ONLY, "on_grid")
-    output.set_shape(weight.shape)
-    return FakeQuantized(output, scale, offset, request.grid)
+    function = functions.largest_scale(weight.shape.rank, request.axes, request.grid.maximum)
+    scale, factors, offset = call(function, [weight], gradients.NO_GRADIENT, "scale")
+    straight_through = {
+        "RealDiv": gradients.FIRST_ONLY,
+        "Round": gradients.STRAIGHT_THROUGH,
+        "Mul": gradients.FIRST_ONLY,
+    }
+    with weight.graph.gradient_override_map(straight_through):
+        output = tf.multiply(tf.round(weight / scale), scale, name="on_grid")
+    return FakeQuantized(output, factors, offset, request.grid)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from graphquant_core.graph.control_flow import control_flow_context, without_dependencies
+from graphquant_core.graph.control_flow import control_flow_context
 from graphquant_core.graph.rewire import take_instead
 
 FILTER_GRADIENT_TYPES = frozenset(
@@ -45,11 +45,7 @@ def _computed_for(taker: tf.Operation, op: tf.Operation) -> tf.Tensor:
     arrived = [x.op for x in taker.inputs if x is not result and x.dtype == result.dtype]
     values, low, high = op.inputs
     gradient = {op.type: op.get_attr("_gradient_op_type").decode()}
-    with (
-        without_dependencies(taker),
-        tf.control_dependencies(arrived),
-        op.graph.gradient_override_map(gradient),
-    ):
+    with tf.control_dependencies(arrived), op.graph.gradient_override_map(gradient):
         again = tf.quantization.fake_quant_with_min_max_vars(
             values,
             low,

@@ -1,7 +1,7 @@
 """TensorFlow functions that every layer calls, so that a layer costs the graph one op for each.
 
-They hold stock ops only. What a training step takes stays a call: inlined, it would be optimised
-for each layer anew before the first step, which takes longer than some ten steps.
+They hold stock ops only; TensorFlow inlines them before a graph runs, all but what only the first
+batches need.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def searched_range(
     `ceiling`. The search is of what the activation function `bypassed` makes of the values.
     """
 
-    @concrete(ANY)
+    @concrete(ANY, inlined=False)
     def search(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if bypassed is not None:
             values = {"Relu": tf.nn.relu, "Relu6": tf.nn.relu6}[bypassed](values)
@@ -66,7 +66,7 @@ def searched_range(
         del values, seen
         return tf.identity(low), tf.identity(high)
 
-    @concrete(ANY, SCALAR, SCALAR, COUNT, inlined=False)
+    @concrete(ANY, SCALAR, SCALAR, COUNT)
     def function(
         values: tf.Tensor, low: tf.Tensor, high: tf.Tensor, seen: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -111,42 +111,23 @@ def range_factors(
 
 
 @functools.cache
-def on_largest_scale(
+def largest_scale(
     rank: int, axes: tuple[int, ...], maximum: int
 ) -> tf.types.experimental.ConcreteFunction:
-    """(weight) -> (round(w / scale) * scale, scale [C] or [], offset int32 of that shape).
+    """(weight) -> (scale broadcasting against it, scale [C] or [], offset int32 of that shape).
 
     scale = max|w| / maximum of each channel, 1.0 for a dead one; offset 0.
     """
 
-    @concrete(tf.TensorSpec([None] * rank, tf.float32), inlined=False)
+    @concrete(tf.TensorSpec([None] * rank, tf.float32))
     def function(weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        scale = _largest_scale(weight, axes, maximum)
+        reduced = [axis for axis in range(rank) if axis not in axes]
+        scale = tf.reduce_max(tf.abs(weight), reduced, keepdims=True) / maximum
+        scale = tf.where(scale < FLOAT32_EPSILON, tf.ones_like(scale), scale)
         flat = tf.reshape(scale, [-1] if axes else [])
-        return tf.round(weight / scale) * scale, flat, tf.zeros_like(flat, tf.int32)
+        return scale, flat, tf.zeros_like(flat, tf.int32)
 
     return function
-
-
-@functools.cache
-def largest_scale(
-    rank: int, axes: tuple[int, ...], maximum: int
-) -> tf.types.experimental.ConcreteFunction:
-    """(weight) -> (scale [C] or [], offset int32 of that shape) of `on_largest_scale`."""
-
-    @concrete(tf.TensorSpec([None] * rank, tf.float32), inlined=False)
-    def function(weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        flat = tf.reshape(_largest_scale(weight, axes, maximum), [-1] if axes else [])
-        return flat, tf.zeros_like(flat, tf.int32)
-
-    return function
-
-
-def _largest_scale(weight: tf.Tensor, axes: tuple[int, ...], maximum: int) -> tf.Tensor:
-    """Broadcasting against `weight`."""
-    reduced = [axis for axis in range(weight.shape.rank) if axis not in axes]
-    scale = tf.reduce_max(tf.abs(weight), reduced, keepdims=True) / maximum
-    return tf.where(scale < FLOAT32_EPSILON, 1.0, scale)
 
 
 @functools.cache
@@ -165,5 +146,69 @@ def learned_scale() -> tf.types.experimental.ConcreteFunction:
         searching = seen < 1
         scale = tf.where(searching, start, stored)
         return tf.maximum(scale, FLOAT32_EPSILON), searching
+
+    return function
+
+
+@functools.cache
+def keeping(
+    count: int,
+) -> tuple[tf.types.experimental.ConcreteFunction, tf.types.experimental.ConcreteFunction]:
+    """(assign, do nothing), of (variables [count], values [count], counter, seen int32 []).
+
+    The first assigns the values and counts one batch more than `seen`.
+    """
+    signature = [
+        *(tf.TensorSpec([], tf.resource, f"variable{number}") for number in range(count)),
+        *(tf.TensorSpec(None, tf.float32, f"value{number}") for number in range(count)),
+        tf.TensorSpec([], tf.resource, "counter"),
+        tf.TensorSpec([], tf.int32, "seen"),
+    ]
+
+    @concrete(*signature)
+    def assign(*arguments: tf.Tensor) -> None:
+        for variable, value in zip(arguments[:count], arguments[count:-2], strict=True):
+            tf.raw_ops.AssignVariableOp(resource=variable, value=value)
+        counter, seen = arguments[-2:]
+        tf.raw_ops.AssignVariableOp(resource=counter, value=seen + 1)
+
+    @concrete(*signature)
+    def nothing(*unused: tf.Tensor) -> None:  # noqa: ARG001 the branch of a cond
+        return
+
+    return assign, nothing
+
+
+@functools.cache
+def clip_gradient(
+    bits: int, narrow: bool, ceiling: float
+) -> tf.types.experimental.ConcreteFunction:
+    """(upstream, x, y, low [], high []) -> (dx, d low [], d high []): AMCT's ULQ.
+
+    y is x fake-quantised. d high = sum g (e + above), d low = sum g (below - e), with
+    e = (round(v) - v) / levels and v = clip(x) / scale. The kernel's own gradient gives dx, sum g
+    above and sum g below. Outside, e is the same number for both sides: what rounding the zero
+    point adds, over the levels. Above a clip at `ceiling`, where an activation function that was
+    left out ends, nothing is cut off by the clip.
+    """
+    levels = float(2**bits - 1 - int(narrow))
+
+    @concrete(ANY, ANY, ANY, SCALAR, SCALAR)
+    def function(
+        upstream: tf.Tensor, x: tf.Tensor, y: tf.Tensor, low: tf.Tensor, high: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        dx, below, above = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
+            gradients=upstream, inputs=x, min=low, max=high, num_bits=bits, narrow_range=narrow
+        )
+        # After the last op that takes x, so that the difference is written over it: memory that is
+        # touched for the first time costs more than the arithmetic.
+        with tf.control_dependencies([dx]):
+            off = y - x
+        zero = low * levels / (high - low)
+        outside = (tf.round(zero) - zero) / levels * (below + above)
+        error = tf.reduce_sum(dx * off) / (high - low) + outside
+        if ceiling < math.inf:
+            above = tf.where(high < ceiling, above, 0.0)
+        return dx, below - error, above + error
 
     return function

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
 from graphquant_core.calibration.ifmr import PERCENTILE, SEARCH
-from graphquant_core.graph.function_call import call, concrete
 from graphquant_core.quantize import FLOAT32_EPSILON
 
 BINS = 4096
@@ -27,53 +24,27 @@ def ifmr_range(values: tf.Tensor, levels: int, fixed_min: bool) -> tuple[tf.Tens
         fixed_min: Whether the minimum is 0 whatever `values` holds.
     """
     flat = tf.reshape(values, [-1])
-    bottom = tf.zeros([1]) if fixed_min else -_largest(-flat)
-    low, high = call(_best_range(levels), [flat, bottom, _largest(flat)])
-    return low, high
-
-
-@functools.cache
-def _best_range(levels: int) -> tf.types.experimental.ConcreteFunction:
-    """(values [N], the smallest of them, the largest of them) -> (clip_min, clip_max)."""
-    vector = tf.TensorSpec([None], tf.float32)
-    error = _error(levels.bit_length())
-
-    @concrete(vector, vector, vector, inlined=False)
-    def function(flat: tf.Tensor, bottom: tf.Tensor, top: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        low, high = tf.minimum(bottom[-1], 0.0), tf.maximum(top[-1], 0.0)
-        ends = tf.constant(np.arange(*SEARCH).astype(np.float32)) * high
-        scales = (ends - low) / levels
-        points, counts = _histogram(flat, low, high, bottom, top)
-        errors = _errors(points, counts, low, scales, levels)
-        # In the order of the search: the first among equals wins.
-        finalists = tf.sort(tf.math.top_k(-errors, FINALISTS).indices)
-        exact: list[tf.Tensor] = []
-        for end in tf.unstack(tf.gather(ends, finalists), FINALISTS):
-            # One after the other: each takes memory of three times the values.
-            with tf.control_dependencies(exact[-1:]):
-                exact += call(error, [flat, low, end])
-        scale = tf.gather(scales, finalists[tf.argmin(tf.stack(exact))])
-        dead = scale < FLOAT32_EPSILON
-        scale = tf.where(dead, 1.0, scale)
-        zero = tf.where(dead, 0.0, tf.round(low / scale))
-        return zero * scale, (zero + levels) * scale
-
-    return function
-
-
-@functools.cache
-def _error(bits: int) -> tf.types.experimental.ConcreteFunction:
-    """(values [N], low [], high []) -> sum of squares that fake quantisation is off by, float64."""
-
-    @concrete(
-        tf.TensorSpec([None], tf.float32), *[tf.TensorSpec([], tf.float32)] * 2, inlined=False
-    )
-    def function(flat: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
-        rounded = tf.quantization.fake_quant_with_min_max_vars(flat, low, high, bits)
+    top = _largest(flat)
+    high = tf.maximum(top[-1], 0.0)
+    bottom = tf.zeros([0]) if fixed_min else -_largest(-flat)
+    low = tf.constant(0.0) if fixed_min else tf.minimum(bottom[-1], 0.0)
+    ends = tf.constant(np.arange(*SEARCH).astype(np.float32)) * high
+    scales = (ends - low) / levels
+    points, counts = _histogram(flat, low, high, bottom, top)
+    errors = _errors(points, counts, low, scales, levels)
+    # In the order of the search: the first among equals wins.
+    finalists = tf.sort(tf.math.top_k(-errors, FINALISTS).indices)
+    bits = levels.bit_length()
+    exact = []
+    for end in tf.unstack(tf.gather(ends, finalists), FINALISTS):
+        off = tf.quantization.fake_quant_with_min_max_vars(flat, low, end, bits) - flat
         # In float32 an outlier's square would swallow what all the other values add.
-        return tf.reduce_sum(tf.cast(tf.math.squared_difference(rounded, flat), tf.float64))
-
-    return function
+        exact.append(tf.reduce_sum(tf.cast(tf.square(off), tf.float64)))
+    scale = scales[finalists[tf.argmin(tf.stack(exact))]]
+    dead = scale < FLOAT32_EPSILON
+    scale = tf.where(dead, 1.0, scale)
+    zero = tf.where(dead, 0.0, tf.round(low / scale))
+    return zero * scale, (zero + levels) * scale
 
 
 def _largest(flat: tf.Tensor) -> tf.Tensor:
@@ -95,8 +66,8 @@ def _histogram(
     # Clipped as integers, so that NaN gets a bin as well.
     index = tf.clip_by_value(tf.cast(place, tf.int32), 0, BINS - 1)
     inside = tf.maximum(place - tf.cast(index, tf.float32), 0.0)
-    counts = tf.raw_ops.DenseBincount(input=index, size=BINS, weights=tf.zeros([0]))
-    sums = tf.raw_ops.DenseBincount(input=index, size=BINS, weights=inside)
+    counts = tf.math.bincount(index, minlength=BINS, maxlength=BINS, dtype=tf.float32)
+    sums = tf.math.bincount(index, inside, minlength=BINS, maxlength=BINS)
     below = tf.cast(bottom < low, tf.float32)
     above = tf.cast(top > high, tf.float32)
     first, last = tf.one_hot(0, BINS), tf.one_hot(BINS - 1, BINS)
@@ -111,9 +82,9 @@ def _errors(
     points: tf.Tensor, counts: tf.Tensor, low: tf.Tensor, scales: tf.Tensor, levels: int
 ) -> tf.Tensor:
     """Sum of counts * (round(clip(x) / scale) * scale - x)^2 for each scale, [scales]."""
-    scales = tf.maximum(tf.reshape(scales, [-1, 1]), FLOAT32_EPSILON)
-    steps = points / scales
-    zero = tf.round(low / scales)
-    nearest = tf.minimum(tf.maximum(tf.round(steps), zero), zero + levels)
+    scales = tf.maximum(scales, FLOAT32_EPSILON)
+    steps = points / scales[:, None]
+    zero = tf.round(low / scales)[:, None]
+    off = steps - tf.clip_by_value(tf.round(steps), zero, zero + levels)
     # No MatMul: a plan of the graph would name it as a layer that stays float.
-    return tf.reduce_sum(tf.math.squared_difference(steps, nearest) * counts * tf.square(scales), 1)
+    return tf.reduce_sum(tf.square(off) * counts, 1) * tf.square(scales)

@@ -32,7 +32,7 @@ def build_lsq(weight: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
     shape = weight.shape.as_list()
     channels = channel_count(shape, request.axes)
     largest = functions.largest_scale(len(shape), request.axes, grid.maximum)
-    start, offset = call(largest, [weight], gradients.NO_GRADIENT, "start")
+    _, start, offset = call(largest, [weight], gradients.NO_GRADIENT, "start")
     seen = stored(request.key, "ULQ_scale_batches", 0, trainable=False)
     held = stored(request.key, "ULQ_scale", 1.0, [channels] if request.axes else [])
     rate = tf.constant(1.0 / math.sqrt(max(math.prod(shape) // channels, 1) * grid.maximum))

@@ -56,13 +56,14 @@ def build_ulq(values: tf.Tensor, request: QuantizerRequest) -> FakeQuantized:
         seen = stored(request.key, BATCHES, 0, trainable=False)
         bypassed = behind if options.get("bypassed") else None
         function = functions.searched_range(grid.levels, batches, fixed_min, ceiling, bypassed)
-        arguments = [values, low, high, seen]
-        used_low, used_high, _ = call(function, arguments, gradients.SEARCHED_RANGE, "range")
+        gradient = gradients.SEARCHED_RANGE_TO_6 if below_6 else gradients.SEARCHED_RANGE
+        used_low, used_high, _ = call(function, [values, low, high, seen], gradient, "range")
     else:
         with tf.control_dependencies(None):
             seen = tf.constant(0, name="seen")
         function = functions.bounded_range(grid.levels, ceiling)
-        used_low, used_high = call(function, [low, high], gradients.BOUNDED_RANGE, "range")
+        gradient = gradients.BOUNDED_RANGE_TO_6 if below_6 else gradients.BOUNDED_RANGE
+        used_low, used_high = call(function, [low, high], gradient, "range")
     gradient = gradients.ULQ_TO_6 if below_6 else gradients.ULQ
     with values.graph.gradient_override_map({"FakeQuantWithMinMaxVars": gradient}):
         output = tf.quantization.fake_quant_with_min_max_vars(
