@@ -26,7 +26,7 @@ from graphquant_cli.options import (
     WrittenPathOption,
     WrittenRecordOption,
 )
-from graphquant_cli.output import print_error, print_json, print_table
+from graphquant_cli.output import print_error, print_json, print_table, print_warning
 from graphquant_cli.source_files import find_sources
 from graphquant_cli.verifying import check_exported, read_source, verify_files
 
@@ -152,6 +152,8 @@ def _print_verification(found: Verification) -> None:
                 f'accuracy of "{output.output}": {accuracy.simulation:.2%} {frozen}, '
                 f"{accuracy.runtime:.2%} in the runtime"
             )
+    for note in found.carried():
+        print_warning(note)
     for problem in found.problems():
         print_error(problem)
     if found.ok():

@@ -47,6 +47,7 @@ def _card(target: Data, model: Data) -> Element:
         if more:
             shown.append(element("li", f"{more} more: see the table of layers"))
         lines.append(element("ul", *shown))
+    lines += [element("p", said, class_="note") for said in target["carried"]]
     main = target["files"][0]
     share = f"{main['size'] / model['size']:.0%} of the frozen float graph"
     lines.append(element("p", f"{main['name']}: {size(main['size'])}, {share}", class_="note name"))

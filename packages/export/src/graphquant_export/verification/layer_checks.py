@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
 
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.frozen import tensor_name
@@ -14,6 +17,8 @@ from graphquant_export.verification.own_inputs import OwnInputs
 from graphquant_export.verification.truths import Truths
 from graphquant_export.verification.verification import LayerCheck
 
+Array = npt.NDArray[Any]
+
 
 class LayersComparing:
     """Adds up a `LayerCheck` for each quantised layer from batches.
@@ -21,10 +26,14 @@ class LayersComparing:
     Args:
         truths: What the layers are compared with.
         executions: How the artifact computes each layer.
+        outputs: Names of the model's outputs.
     """
 
-    def __init__(self, truths: Truths, executions: Sequence[LayerExecution]) -> None:
+    def __init__(
+        self, truths: Truths, executions: Sequence[LayerExecution], outputs: Sequence[str]
+    ) -> None:
         self._truths = truths
+        self._outputs = outputs
         self._executions = {row.layer: row for row in executions}
         self._compared: dict[str, tuple[str, Comparing, Comparing]] = {}
         self._cut_off: dict[str, CutOff] = {}
@@ -35,8 +44,10 @@ class LayersComparing:
         if self._own_inputs is not None:
             self._own_inputs.close()
 
-    def add(self, found: Mapping[str, LayerOutput], batch: Batch) -> None:
+    def add(self, found: Mapping[str, LayerOutput], batch: Batch) -> dict[str, Array]:
         """Adds what the runtime computed for each layer.
+
+        Returns: each output as it should be for that, by its name; none when no layer is shown.
 
         Raises:
             ModelFileError: The runtime names a tensor that the simulation doesn't have, or its
@@ -51,18 +62,19 @@ class LayersComparing:
                 grid = self._truths.results[name].grid
                 self._cut_off.setdefault(name, CutOff(grid)).add(exact[tensor])
         if not found:
-            return
+            return {}
         for layer, output in found.items():
             if layer not in self._compared:
                 self._compared[layer] = self._start(layer, output)
             _, whole, _ = self._compared[layer]
             whole.add(output.value, exact[nodes[layer]])
         if self._own_inputs is None:
-            self._own_inputs = OwnInputs(self._truths.exact, set(nodes.values()))
+            self._own_inputs = OwnInputs(self._truths.exact, set(nodes.values()), self._outputs)
         returned = {nodes[layer]: output.value for layer, output in found.items()}
         exact = self._own_inputs.run(batch.feeds, returned)
         for layer, output in found.items():
             self._compared[layer][2].add(output.value, exact[nodes[layer]])
+        return {name: exact[name] for name in self._outputs}
 
     def _start(self, layer: str, output: LayerOutput) -> tuple[str, Comparing, Comparing]:
         planned = self._truths.results.get(layer)

@@ -33,6 +33,9 @@ class Limits:
         sqnr: Smallest SQNR of an output that holds no class scores, in dB, where it differs by more
             than `own_mean` steps on average: below, a step is too coarse a measure of it. Of class
             scores it says which rows are near ties.
+        carried: Largest mean absolute difference of any layer's own, in steps, with which the
+            difference of an output is held to be that of ties alone: of values that lie between two
+            codes, which a deep network makes more of from layer to layer.
     """
 
     agreement: float = 0.99
@@ -41,6 +44,7 @@ class Limits:
     own_mean: float = 0.5
     cut_off: float = 0.1
     sqnr: float = 25.0
+    carried: float = 0.02
 
     def output_problem(self, found: Comparison, classes: bool, near_ties: int = 0) -> str | None:
         """What of `found`, an output, is beyond the limits.

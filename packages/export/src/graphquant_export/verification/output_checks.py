@@ -72,6 +72,7 @@ class OutputComparing:
         self._near_ties = None if limits is None else NearTies(limits)
         self._simulation = Comparing(name, step, on_grid=simulated)
         self._reference = Comparing(name, step)
+        self._own = Comparing(name, step)
         self._float_model = Comparing(name, step, on_grid=False)
         self._right = {"simulation": 0, "reference": 0, "runtime": 0}
         self._rows = 0
@@ -83,8 +84,9 @@ class OutputComparing:
         simulation: Array,
         reference: Array | None,
         float_model: Array | None = None,
+        own: Array | None = None,
     ) -> None:
-        """Adds a batch of values of the output.
+        """Adds a batch of values of the output; `own` is what it should be for its layers' results.
 
         Raises:
             ModelFileError: The artifact's shape is another.
@@ -95,6 +97,8 @@ class OutputComparing:
             self._reference.add(runtime, reference)
         if float_model is not None:
             self._float_model.add(runtime, float_model)
+        if own is not None:
+            self._own.add(runtime, own)
         if self._near_ties is not None:
             self._near_ties.add(runtime, simulation if reference is None else reference)
         if self._labels is None:
@@ -137,6 +141,7 @@ class OutputComparing:
         used = reference if reference.values else None
         simulation = self._simulation.result()
         unquantized = self._float_model.result()
+        own = self._own.result()
         ties = self._near_ties
         return OutputCheck(
             self._name,
@@ -146,6 +151,7 @@ class OutputComparing:
             unquantized if unquantized.values else None,
             ties is not None,
             0 if ties is None else ties.count((used or simulation).step),
+            own if own.values else None,
         )
 
     def _accuracy(self, reference: object | None) -> Accuracy | None:

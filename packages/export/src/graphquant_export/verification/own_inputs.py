@@ -1,4 +1,4 @@
-"""Each layer's result computed from what the runtime itself returned for the layers before it."""
+"""Layers and outputs computed of what the runtime itself returned for the layers before them."""
 
 from __future__ import annotations
 
@@ -24,26 +24,30 @@ class OwnInputs:
     Args:
         exact: The graph.
         nodes: Names of the ops whose first output the runtime returned.
+        outputs: Names of the ops that are the model's outputs.
     """
 
-    def __init__(self, exact: GraphRunner, nodes: Collection[str]) -> None:
+    def __init__(
+        self, exact: GraphRunner, nodes: Collection[str], outputs: Collection[str]
+    ) -> None:
         editor = GraphDefEditor(exact.graph.as_graph_def())
         self._given = {node: _cut(editor, exact.graph, node) for node in nodes}
-        self._runner = GraphRunner(editor.graph_def(list(nodes)))
+        self._wanted = list(dict.fromkeys([*nodes, *outputs]))
+        self._runner = GraphRunner(editor.graph_def(self._wanted))
 
     def close(self) -> None:
         """Closes what the graph was run in."""
         self._runner.close()
 
     def run(self, feeds: Mapping[str, Array], returned: Mapping[str, Array]) -> dict[str, Array]:
-        """Value of each node.
+        """Value of each node, and of each output.
 
         Args:
             feeds: By tensor name, as `checked_feeds` has them.
             returned: What the runtime returned for each node.
         """
         values = {f"{self._given[node]}:0": value for node, value in returned.items()}
-        return self._runner.run(self._given, {**feeds, **values})
+        return self._runner.run(self._wanted, {**feeds, **values})
 
 
 def _cut(editor: GraphDefEditor, graph: tf.Graph, node: str) -> str:

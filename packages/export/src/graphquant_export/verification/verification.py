@@ -49,6 +49,8 @@ class OutputCheck:
         classes: Whether it holds class scores, so that its top-1 is judged.
         near_ties: Of class scores, how many rows that have another top-1 class than in what the
             output is judged by (the integer reference, else the simulation) are near ties.
+        own: The output's own difference: beside the exact result for what the runtime returned for
+            the layers. ``None`` unless layers were compared.
     """
 
     output: str
@@ -58,6 +60,7 @@ class OutputCheck:
     float_model: Comparison | None = None
     classes: bool = False
     near_ties: int = 0
+    own: Comparison | None = None
 
     @property
     def judged(self) -> Comparison:
@@ -161,7 +164,7 @@ class Verification:
         found = []
         for output in self.outputs:
             problem = limits.output_problem(output.judged, output.classes, output.near_ties)
-            if problem:
+            if problem and not self._is_carried(output, limits):
                 found.append(f'output "{output.output}": {problem}')
         checked = {layer.layer for layer in self.layers}
         found += [
@@ -171,6 +174,35 @@ class Verification:
         ]
         found += [f'layer "{layer.layer}": {why}' for layer, why in self._diverging(limits)]
         return tuple(found)
+
+    def carried(self, limits: Limits | None = None) -> tuple[str, ...]:
+        """A sentence for each output beyond `limits` whose difference is that of ties alone.
+
+        Each layer returns what it should for what it was given, within `Limits.carried`, and so
+        does the output: nothing is wrong in the artifact, whose ties fall otherwise.
+        """
+        limits = limits or self.limits
+        found = []
+        for output in self.outputs:
+            problem = limits.output_problem(output.judged, output.classes, output.near_ties)
+            if problem and self._is_carried(output, limits):
+                found.append(
+                    f'output "{output.output}": {problem}, which ties alone do: every layer is '
+                    f"right for what it was given, within {self._largest_own_mean():.2g} steps"
+                )
+        return tuple(found)
+
+    def _is_carried(self, output: OutputCheck, limits: Limits) -> bool:
+        owns = [layer.own for layer in self.layers if layer.own is not None]
+        if output.own is None or not owns or len(owns) < len(self.layers):
+            return False
+        if output.judged.not_finite or any(own.not_finite for own in owns):
+            return False
+        exact = self._largest_own_mean() <= limits.carried
+        return exact and limits.output_problem(output.own, output.classes) is None
+
+    def _largest_own_mean(self) -> float:
+        return max((layer.own.mean for layer in self.layers if layer.own is not None), default=0.0)
 
     def _diverging(self, limits: Limits) -> Iterator[tuple[LayerCheck, str]]:
         for layer in self.layers:
@@ -216,6 +248,7 @@ class Verification:
             **attrs.asdict(self),
             "ok": self.ok(),
             "problems": list(self.problems()),
+            "carried": list(self.carried()),
             "first_divergence": divergence and divergence.layer,
             "most_different": different and different.layer,
         }
@@ -269,6 +302,7 @@ def _verification(data: Mapping[str, Any]) -> Verification:
             comparison(found["float_model"]),
             found["classes"],
             found["near_ties"],
+            comparison(found["own"]),
         )
 
     return Verification(

@@ -97,16 +97,17 @@ def verify(
             name: OutputComparing(name, step, by_output.get(name), judged.get(name), simulated)
             for name, step in steps.items()
         }
-        compared = LayersComparing(truths, executions) if layers else None
+        compared = LayersComparing(truths, executions, source.outputs) if layers else None
         if compared is not None:
             opened.callback(compared.close)
         done, total = 0, batches.total
         for batch in batches:
-            _compare_outputs(artifact, runtime, truths, outputs, batch)
+            own: Mapping[str, np.ndarray] = {}
             if compared is not None:
                 with _naming(artifact):
                     found = runtime.layer_outputs(batch.by_op())
-                compared.add(found, batch)
+                own = compared.add(found, batch)
+            _compare_outputs(artifact, runtime, truths, outputs, batch, own)
             done += batch.size
             logger.info("%s: %d of %d samples are verified", artifact.target, done, total)
             if progress is not None:
@@ -129,6 +130,7 @@ def _compare_outputs(
     truths: Truths,
     outputs: Mapping[str, OutputComparing],
     batch: Batch,
+    own: Mapping[str, np.ndarray],
 ) -> None:
     simulation = truths.simulation.run(outputs, batch.feeds)
     reference = truths.reference.run(outputs, batch.feeds) if truths.reference else {}
@@ -140,7 +142,8 @@ def _compare_outputs(
     with _naming(artifact):
         got = runtime.run(batch.by_op(), list(outputs))
     for name, output in outputs.items():
-        output.add(np.asarray(got[name]), simulation[name], reference.get(name), before.get(name))
+        known = (reference.get(name), before.get(name), own.get(name))
+        output.add(np.asarray(got[name]), simulation[name], *known)
 
 
 @contextmanager
