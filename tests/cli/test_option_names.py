@@ -59,7 +59,7 @@ def test_an_argument_is_said_as_its_option(
         'layer "skip_layers" takes "inputs=" and "a/batch_size" (3)',
         "the samples (3) have other inputs, and the target has a size of 4 bits",
         "batch_size=3 is what somebody wrote; x_batch_size and batch_size_2 are names",
-        "/tmp/save_path/model.pb has seed=1",
+        "models/save_path/model.pb has seed=1",
     ],
 )
 def test_what_is_no_argument_stays(message: str) -> None:

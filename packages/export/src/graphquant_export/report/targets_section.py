@@ -10,7 +10,7 @@ from graphquant_core.listing import choices
 from graphquant_export.report import charts
 from graphquant_export.report.elements import Element, broken, element
 from graphquant_export.report.text import decibels, noise, number, percent, size, steps
-from graphquant_export.verification.verification import said_near_ties
+from graphquant_export.verification.rows import said_near_ties
 
 Data = Mapping[str, Any]
 MOST_PROBLEMS = 3

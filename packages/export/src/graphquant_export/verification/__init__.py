@@ -8,17 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphquant_core.lazy_names import lazy_names
-from graphquant_export.verification.comparison import Comparison
-from graphquant_export.verification.limits import Limits
-from graphquant_export.verification.verification import (
-    LAYER_HEADER,
-    SUMMARY_HEADER,
+from graphquant_export.verification.checks import (
     Accuracy,
     ArtifactFile,
     LayerCheck,
     OutputCheck,
-    Verification,
 )
+from graphquant_export.verification.comparison import Comparison
+from graphquant_export.verification.limits import Limits
+from graphquant_export.verification.rows import LAYER_HEADER, SUMMARY_HEADER
+from graphquant_export.verification.verification import Verification
 
 if TYPE_CHECKING:
     from graphquant_export.verification.artifacts import open_artifact

@@ -17,7 +17,7 @@ from graphquant_core.exporter import (
 )
 from graphquant_core.registry import Registry, load_registry
 from graphquant_core.target_rules import TargetRules
-from graphquant_export.verification.verification import ArtifactFile
+from graphquant_export.verification.checks import ArtifactFile
 
 if TYPE_CHECKING:
     import tensorflow as tf

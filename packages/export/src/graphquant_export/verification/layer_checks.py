@@ -11,11 +11,11 @@ from graphquant_core.exceptions import ModelFileError
 from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.runtime import LayerExecution, LayerOutput
 from graphquant_export.inputs.batches import Batch
+from graphquant_export.verification.checks import LayerCheck
 from graphquant_export.verification.comparison import Comparing
 from graphquant_export.verification.cut_off import CutOff
 from graphquant_export.verification.own_inputs import OwnInputs
 from graphquant_export.verification.truths import Truths
-from graphquant_export.verification.verification import LayerCheck
 
 Array = npt.NDArray[Any]
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from graphquant_core.exceptions import ConfigError, RangeError
 from graphquant_core.graph.frozen import tensor_name
 from graphquant_core.suggestions import closest
+from graphquant_export.verification.checks import Accuracy, OutputCheck
 from graphquant_export.verification.comparison import Comparing
 from graphquant_export.verification.limits import Limits
 from graphquant_export.verification.near_ties import NearTies
-from graphquant_export.verification.verification import Accuracy, OutputCheck
 
 Array = npt.NDArray[Any]
 
