@@ -11,6 +11,7 @@ import pytest
 
 from graphquant_cli.source_files import find_sources
 from graphquant_core.exceptions import ModelFileError
+from graphquant_export.targets.mnn import LayerParams, save_compress_params
 
 Run = Callable[..., Any]
 
@@ -54,23 +55,36 @@ def test_the_tuned_graph_counts_as_long_as_its_record_stands(
 
 
 @pytest.mark.parametrize(
-    ("written", "words"),
+    ("record", "weights", "words"),
     [
-        ((), "--record is missing, and none stands at --save-path"),
-        (("_record.txt", ".json"), "both stand there; name the one"),
+        (False, False, "--record is missing, and none stands at --save-path"),
+        (True, True, "both stand there; name the one"),
     ],
 )
 def test_none_and_two_records_are_errors(
-    tmp_path: Path, written: tuple[str, ...], words: str
+    tmp_path: Path, record: bool, weights: bool, words: str
 ) -> None:
     """Both names are said, and the option that decides."""
     prefix = tmp_path / "m"
-    for ending in written:
-        Path(f"{prefix}{ending}").write_text("")
+    if record:
+        Path(f"{prefix}_record.txt").write_text("")
+    if weights:
+        save_compress_params(f"{prefix}.json", [LayerParams("conv", 4, True)])
     with pytest.raises(ModelFileError, match=words) as raised:
         find_sources(tmp_path / "m.pb", None, prefix, ["ascend"])
     for word in ("--record", "m_record.txt", "m.json"):
         assert word in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"layers": 3}'])
+def test_a_json_of_another_kind_is_no_record(tmp_path: Path, content: str) -> None:
+    """Somebody's own file beside the record, or alone."""
+    prefix, record = tmp_path / "m", tmp_path / "m_record.txt"
+    Path(f"{prefix}.json").write_text(content)
+    with pytest.raises(ModelFileError, match="--record is missing"):
+        find_sources(tmp_path / "m.pb", None, prefix, ["ascend"])
+    record.write_text("")
+    assert find_sources(tmp_path / "m.pb", None, prefix, ["ascend"]) == (record, None)
 
 
 def test_a_graph_counts_only_beside_its_own_record(tmp_path: Path) -> None:

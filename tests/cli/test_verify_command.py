@@ -12,7 +12,9 @@ import attrs
 import numpy as np
 import pytest
 
+from graphquant_cli.commands.verify import print_verification
 from graphquant_core.record import Record, read_record, write_record
+from graphquant_export.verification import Comparison, LayerCheck, OutputCheck, Verification
 
 Run = Callable[..., Any]
 
@@ -65,15 +67,14 @@ def test_what_was_exported_verifies(graphquant: Run, exported: Exported) -> None
 def test_every_target_goes_from_float_model_to_verified_files(
     graphquant: Run, files: Any, tmp_path: Path, target: str
 ) -> None:
-    """`quantize` and `verify` are all it takes, for each runtime."""
+    """`quantize` and `verify` are all it takes, with the same arguments, for each runtime."""
     if find_spec(RUNTIMES[target]) is None:
         pytest.skip(f"needs {RUNTIMES[target]}")
-    options = (files.model, "--output", "prob", "--save-path", tmp_path / "m", "--target", target)
-    done = graphquant("quantize", *options, "--calibration", files.samples)
+    given = ("--output", "prob", "--samples", files.samples, "--target", target)
+    options = (files.model, *given, "--save-path", tmp_path / "m")
+    done = graphquant("quantize", *options)
     assert done.exit_code == 0, done.stderr
-    outcome = graphquant(
-        "verify", *options, "--record", f"{tmp_path / 'm'}_record.txt", "--samples", files.samples
-    )
+    outcome = graphquant("verify", *options)
     assert outcome.exit_code == 0, outcome.stdout + outcome.stderr
     assert outcome.stdout.endswith(f"{target}: within the limits on 20 samples\n")
 
@@ -129,9 +130,23 @@ def test_weights_alone_are_verified_with_their_parameters(
     assert 'beside the float model, "prob" has the same top-1 class for ' in outcome.stdout
 
 
+def test_what_ties_carry_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads an agreement below the limit reads why nothing is wrong, too."""
+    exact = Comparison(100, 0.5, "range / 255", 1.0, 0.001, 60.0, 0, 1.0, 100, 1.0)
+    far = attrs.evolve(exact, agreement=0.5)
+    output = OutputCheck("y", far, far, classes=True, own=exact)
+    layer = LayerCheck("a", "Conv2D", "a/Relu", "int8", exact, far)
+    print_verification(Verification("onnx", (), 100, (output,), (), (layer,)))
+    said = capsys.readouterr()
+    assert 'output "y": its top-1 agreement is 50.00%' in said.err
+    assert "which ties alone do" in said.err
+    assert said.out.endswith("onnx: within the limits on 100 samples\n")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (("--record", "none.txt"), "--record (none.txt) cannot be read"),
         (("--classes", "probs"), 'classes: "probs" is no output of the model; did you mean "prob"'),
         (("--float-model", "none.pb"), "model (none.pb) cannot be read"),
     ],

@@ -183,6 +183,16 @@ def test_the_same_input_gives_the_same_bytes(written, image, tmp_path):
     assert again[1].read_bytes() == (tmp_path / "report.json").read_bytes()
 
 
+def test_what_ties_carry_is_said(written):
+    """A note of its own, which is no problem."""
+    _, _, _, data = written
+    (target,) = data["targets"]
+    assert target["carried"] == []
+    target["carried"] = ['output "logits": ties alone do it']
+    texts = {text.strip() for text in Page(render_page(data)).texts}
+    assert 'output "logits": ties alone do it' in texts
+
+
 def test_names_and_reasons_are_escaped(written):
     """A hostile name anywhere is text: no element, no attribute, no script comes of it."""
     _, _, html, data = written

@@ -21,6 +21,7 @@ OPTIONS = {
     "layer_bits": "--layer-bits",
     "minutes": "--minutes",
     "outputs": "--output",
+    "record_file": "--record",
     "samples": "--samples",
     "save_path": "--save-path",
     "seed": "--seed",

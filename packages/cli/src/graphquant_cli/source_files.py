@@ -69,15 +69,18 @@ def digest(path: Path) -> str:
 
 
 def _only_record(save_path: Path) -> Path:
-    known = [Path(f"{save_path}{ending}") for ending in (RECORD, WEIGHTS)]
-    found = [path for path in known if path.exists()]
-    if len(found) == 1:
-        return found[0]
-    names = listed_names(known)
+    from graphquant_export.targets.mnn import is_of_weights_alone
+
+    record, weights = Path(f"{save_path}{RECORD}"), Path(f"{save_path}{WEIGHTS}")
+    # A .json may be somebody else's, or what a target has beside its integers.
+    of_weights = weights.exists() and is_of_weights_alone(weights)
+    if record.exists() != of_weights:
+        return weights if of_weights else record
+    names = listed_names((record, weights))
     raise ModelFileError(
         f'--save-path ("{save_path}"): {names} both stand there; name the one that the files were '
         "made of by --record"
-        if found
+        if of_weights
         else f'--record is missing, and none stands at --save-path ("{save_path}"): {names} are '
         "what `quantize` and `tune` write; name the one that the files were made of"
     )

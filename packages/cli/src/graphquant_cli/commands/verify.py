@@ -131,12 +131,13 @@ def verify(
     if as_json:
         print_json(found.to_dict())
     else:
-        _print_verification(found)
+        print_verification(found)
     if not found.ok():
         raise typer.Exit(CHECK_FAILED)
 
 
-def _print_verification(found: Verification) -> None:
+def print_verification(found: Verification) -> None:
+    """Print tables of what was found, and in sentences what it means."""
     from graphquant_export.verification import LAYER_HEADER, SUMMARY_HEADER
 
     if found.layers:

@@ -11,6 +11,7 @@ from graphquant_export.quantized.weight_groups import Grouping, mnn_grouping
 from graphquant_export.targets.mnn.command import ConverterCommand
 from graphquant_export.targets.mnn.compress_params import (
     LayerParams,
+    is_of_weights_alone,
     read_compress_params,
     save_compress_params,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "MnnWeight",
     "TensorGrid",
     "convert",
+    "is_of_weights_alone",
     "mnn_grouping",
     "mnn_quantize",
     "read_compress_params",

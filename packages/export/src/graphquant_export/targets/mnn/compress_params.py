@@ -111,6 +111,16 @@ def read_compress_params(filename: str | os.PathLike[str]) -> tuple[LayerParams,
         raise _broken(filename, error) from error
 
 
+def is_of_weights_alone(filename: str | os.PathLike[str]) -> bool:
+    """Whether the JSON `filename` holds parameters of weights, and of no activations."""
+    try:
+        pipeline, _ = _parse_json(filename, read_bytes(filename, "filename", MAX_BYTES))
+    except ModelFileError:
+        return False
+    layers = [layer for algo in pipeline.algo for layer in algo.quant_params.layer]
+    return bool(layers) and not any(layer.input for layer in layers)
+
+
 def _quantization(layers: Iterable[LayerParams]) -> Any:
     algo: Any = messages()["CompressionAlgo"](type=_QUANTIZE)
     algo.quant_params.round_mode = 1
