@@ -24,14 +24,21 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from benchmarks import target_models
+from benchmarks.digits_accuracy import read_graph
 from benchmarks.report import Row
 from benchmarks.target_models import LOGITS, TrainedModel
 from graphquant_core import load_registry
+from graphquant_core.graph.frozen import import_frozen
+from graphquant_export.targets.mnn import run_mnn_model
+from graphquant_export.targets.mnn.int8 import export_mnn_int8
+from graphquant_export.targets.mnn.model_file import read_mnn_model
+from graphquant_export.targets.mnn.outputs import mnn_output
 from graphquant_export.verification import verify
 
 ASCEND = "ascend"
 TARGETS = (ASCEND, "onnx", "litert", "mnn")
 GRAPPLER, ONEDNN = "simulated again, Grappler off", "simulated again, oneDNN off"
+SMALL_TILES = "mnn, small tiles of Winograd"
 MODELS: tuple[tuple[str, Callable[..., TrainedModel], int], ...] = (
     ("digits", target_models.digits, 5),
     ("photographs", target_models.photographs, 3),
@@ -80,6 +87,7 @@ def measure_seed(train: Callable[..., TrainedModel], seed: int) -> Iterator[tupl
     yield ASCEND, ONEDNN, beside(trained, run_without_onednn(trained))
     for target in TARGETS:
         yield ASCEND, target, deploy(trained, target)
+    yield ASCEND, SMALL_TILES, beside(trained, run_with_small_tiles(trained))
     for target in TARGETS[1:]:
         yield ASCEND, f"{target}, observed ranges", deploy(trained, target, observed=True)
     for target in TARGETS[1:] if train is not target_models.digits else ():
@@ -146,6 +154,16 @@ def run_without_onednn(trained: TrainedModel) -> np.ndarray:
         command = [sys.executable, "-c", RUN_PB, *files, LOGITS]
         subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
         return np.load(files[-1])
+
+
+def run_with_small_tiles(trained: TrainedModel) -> np.ndarray:
+    """Logits in MNN, whose convolutions in floats are less exact in the tiles that it prefers."""
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = export_mnn_int8(trained.frozen, [LOGITS], trained.record, Path(folder) / "model")
+        graph = import_frozen(read_graph(str(artifact.frozen_path)))
+        output = mnn_output(graph, LOGITS, read_mnn_model(artifact.model_path))
+        feeds = {"images": trained.images}
+        return run_mnn_model(artifact.model_path, feeds, [output], winograd_level=1)[output]
 
 
 def summary(model: str, trained_for: str, deployed: str, seeds: list[Row]) -> Row:

@@ -24,15 +24,17 @@ _PROGRAM = """
 import sys
 import numpy as np
 import MNN
-model, given, written, count, *names = sys.argv[1:]
+model, given, written, winograd, count, *names = sys.argv[1:]
 taken, outputs = names[: int(count)], names[int(count) :]
 TF, CAFFE = MNN.Tensor_DimensionType_Tensorflow, MNN.Tensor_DimensionType_Caffe
-RESIZE_DEFER = 7
+WINOGRAD_MEMORY_LEVEL, RESIZE_DEFER = 3, 7
 TYPES = {"f": MNN.Halide_Type_Float, "i": MNN.Halide_Type_Int, "u": MNN.Halide_Type_Uint8}
 with np.load(given) as values:
     inputs = {name: np.ascontiguousarray(values[str(i)]) for i, name in enumerate(taken)}
 net = MNN.Interpreter(model)
 net.setSessionMode(RESIZE_DEFER)
+if winograd:
+    net.setSessionHint(WINOGRAD_MEMORY_LEVEL, int(winograd))
 session = net.createSession({"saveTensors": tuple(outputs)})
 for name, values in inputs.items():
     net.resizeTensor(net.getSessionInput(session, name), values.shape)
@@ -61,6 +63,8 @@ def run_mnn_model(
     mnn_file: str | os.PathLike[str],
     inputs: Mapping[str, npt.NDArray[Any]],
     outputs: Sequence[str],
+    *,
+    winograd_level: int | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Values of the tensors `outputs` for `inputs`, in TensorFlow's layout.
 
@@ -71,6 +75,9 @@ def run_mnn_model(
         inputs: A value for each input, by its name in MNN.
         outputs: Names of tensors in MNN, outputs of the model or not; a trailing Identity of the
             TensorFlow graph isn't among them.
+        winograd_level: MNN's hint ``WINOGRAD_MEMORY_LEVEL``, from 0, float convolutions without
+            Winograd, and 1, with its smallest tiles, to 3; ``None`` sets no hint, as most
+            applications do, which is as good as 3. Large tiles are some 100 times less exact.
 
     Raises:
         MissingDependencyError: The wheel ``MNN`` is not installed.
@@ -86,8 +93,9 @@ def run_mnn_model(
             arrays = {str(i): _as_mnn_takes_it(*item) for i, item in enumerate(inputs.items())}
             np.savez(file, **arrays)  # type: ignore[arg-type]
         files = [os.path.abspath(mnn_file), str(given), str(written)]
+        hint = "" if winograd_level is None else str(winograd_level)
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, *files, str(len(inputs)), *inputs, *outputs],
+            [sys.executable, "-c", _PROGRAM, *files, hint, str(len(inputs)), *inputs, *outputs],
             capture_output=True,
             text=True,
             errors="replace",
