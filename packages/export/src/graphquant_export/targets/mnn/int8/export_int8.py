@@ -24,6 +24,7 @@ from graphquant_export.targets.mnn.int8.artifact import MnnInt8Artifact
 from graphquant_export.targets.mnn.int8.compare_layers import compare_layers
 from graphquant_export.targets.mnn.int8.frozen_graph import freeze_for_mnn
 from graphquant_export.targets.mnn.int8.int8_params import int8_params
+from graphquant_export.targets.mnn.int8.merged_norms import with_merged_factors
 from graphquant_export.targets.mnn.int8.mnn_layers import LayerPart, find_parts, weights_of_floats
 from graphquant_export.targets.mnn.int8.planned_layers import float_layers, plan_layers
 from graphquant_export.targets.mnn.int8.target import mnn_target
@@ -93,6 +94,7 @@ def export_mnn_int8(
         parts = find_parts(view, frozen.layers, converted.layers)
         params.write_text(int8_params(parts, identity))
         convert(ConverterCommand(mnn_file, mnn_file, params))
+        parts = with_merged_factors(view, parts, read_mnn_model(mnn_file).layers)
         put_weights(mnn_file, weights_of_floats(parts))
         parts = _as_stored(parts, read_mnn_model(mnn_file).layers)
         compared = compare_layers(parts)

@@ -33,6 +33,7 @@ class LayerPart:
         input: Grid of what it takes, which a Relu6 that is merged with the layer before it ends;
             ``None`` unless it is int8.
         output: Grid of its result, which a merged Relu6 ends; ``None`` unless it is int8.
+        first: Which row of the layer is the first of the part.
     """
 
     planned: PlannedLayer
@@ -41,6 +42,7 @@ class LayerPart:
     scale: npt.NDArray[np.float32]
     input: ActivationGrid | None
     output: ActivationGrid | None
+    first: int = 0
 
     @property
     def where(self) -> str:
@@ -79,7 +81,7 @@ def find_parts(
             if output is not None and stored[name].relu6:
                 output = output.ending_at(RELU6_END)
             part = codes[rows], scale[rows], planned.input, output
-            parts.append(LayerPart(planned, stored[name], *part))
+            parts.append(LayerPart(planned, stored[name], *part, first=rows.start))
     return _with_common_ends(parts)
 
 
