@@ -18,17 +18,26 @@ def load(
     signature: str | None,
     inputs: list[str] | None,
     input_shapes: list[str] | None,
+    input_values: list[str] | None,
 ) -> LoadedModel:
     """The model at `model`, as the options say.
 
     Raises:
-        ConfigError: A shape can't be read.
+        ConfigError: A shape or a value can't be read.
         Else as `graphquant_export.inputs.load_model`.
     """
     shapes = None if not input_shapes else dict(_shapes(input_shapes))
+    values = None if not input_values else dict(map(_value, input_values))
     from graphquant_export.inputs import load_model
 
-    return load_model(model, outputs, signature, inputs=inputs or None, input_shapes=shapes)
+    return load_model(
+        model,
+        outputs,
+        signature,
+        inputs=inputs or None,
+        input_shapes=shapes,
+        input_values=values,
+    )
 
 
 def load_feeds(
@@ -84,3 +93,23 @@ def _shapes(texts: Iterable[str]) -> Iterable[tuple[str, list[int | None]]]:
                 "with ? for a size that stays open"
             )
         yield name, [None if part == "?" else int(part) for part in parts]
+
+
+def _value(text: str) -> tuple[str, Any]:
+    name, _, value = text.rpartition("=")
+    try:
+        parts = [_number(part.strip().casefold()) for part in value.split(",")]
+    except ValueError:
+        parts = []
+    if not name or not parts:
+        raise ConfigError(
+            f'--input-value ("{text}") must be a name and true, false, a number, or several of '
+            "these, such as is_training=false or mean=0.5,0.5,0.5"
+        )
+    return name, parts if len(parts) > 1 else parts[0]
+
+
+def _number(text: str) -> bool | int | float:
+    if text in ("false", "true"):
+        return text == "true"
+    return int(text) if text.removeprefix("-").isdecimal() else float(text)

@@ -16,6 +16,7 @@ OPTIONS = {
     "float_model": "--float-model",
     "image_range": "--image-range",
     "input_shapes": "--input-shape",
+    "input_values": "--input-value",
     "inputs": "--input",
     "labels": "--labels",
     "layer_bits": "--layer-bits",

@@ -74,6 +74,16 @@ InputShapesOption = Annotated[
         show_default=False,
     ),
 ]
+InputValuesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-value",
+        metavar="NAME=VALUE",
+        help="Value that an input always has, such as is_training=false or keep_prob=1: it is no "
+        "input any more, and conditions that it decides are gone; repeatable.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SavePathOption = Annotated[
     Path,

@@ -14,6 +14,7 @@ from graphquant_cli.optional_packages import need
 from graphquant_cli.options import (
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -53,10 +54,11 @@ def write(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
 ) -> None:
     """Write the configuration of a model as JSON: every layer that can be quantised is."""
     qat = need("graphquant_qat", "config")
-    graph = load(model, output, signature, model_input, input_shape).graph()
+    graph = load(model, output, signature, model_input, input_shape, input_value).graph()
     qat.create_quant_retrain_config(str(config), graph, definition and str(definition))
     typer.echo(f"wrote {config}")
 
@@ -69,6 +71,7 @@ def check(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a configuration is well-formed and fits a model.
@@ -78,7 +81,7 @@ def check(
     from graphquant_core.exceptions import ConfigError, NoLayersError, UnknownNameError
 
     need("graphquant_qat", "config")
-    graph = load(model, output, signature, model_input, input_shape).graph()
+    graph = load(model, output, signature, model_input, input_shape, input_value).graph()
     reader = need("graphquant_qat.read_config", "config")
     problem, enabled, layers = None, 0, 0
     try:
@@ -104,11 +107,12 @@ def explain(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what a configuration makes of each layer of a model, and why some stay float."""
     explaining = need("graphquant_qat.config.explain", "config")
-    graph = load(model, output, signature, model_input, input_shape).graph()
+    graph = load(model, output, signature, model_input, input_shape, input_value).graph()
     reader = need("graphquant_qat.read_config", "config")
     found, plan = reader.read_any_config(config, graph)
     rows = explaining.explain_config(found, plan)

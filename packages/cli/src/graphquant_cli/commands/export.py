@@ -20,6 +20,7 @@ from graphquant_cli.options import (
     ImageRangeOption,
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -52,6 +53,7 @@ def export(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a model and its record to a target.
@@ -77,7 +79,7 @@ def export(
     from graphquant_export import export as export_files
     from graphquant_export import write_record
 
-    loaded = load(model, output, signature, model_input, input_shape)
+    loaded = load(model, output, signature, model_input, input_shape, input_value)
     arrays: dict[str, Any] | None = None
     if samples is not None:
         arrays = load_feeds(samples, loaded, "samples", image_range)

@@ -12,6 +12,7 @@ from graphquant_cli.loading import load
 from graphquant_cli.options import (
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -39,6 +40,7 @@ def plan(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     weight_only: Annotated[
         bool, typer.Option("--weight-only", help="What MNN would quantise of the weights alone.")
     ] = False,
@@ -46,10 +48,10 @@ def plan(
 ) -> None:
     """Print which ops of a model can be quantised, and why the others cannot.
 
-    Where a target would refuse the model as it is, for its preprocessing or for open shapes, the
-    options that help are proposed.
+    Where a target would refuse the model as it is, for its preprocessing, for open shapes or
+    conditions, the options that help are proposed.
     """
-    loaded = load(model, output, signature, model_input, input_shape)
+    loaded = load(model, output, signature, model_input, input_shape, input_value)
     from graphquant_core.graph import plan_graph
     from graphquant_core.plan import HEADER
 
@@ -65,7 +67,11 @@ def plan(
     ends = {"inputs": list(loaded.inputs), "outputs": list(loaded.outputs)}
     if as_json:
         shapes = {name: list(shape) for name, shape in proposed.input_shapes.items()}
-        options = {"input": list(proposed.inputs), "input_shape": shapes}
+        options = {
+            "input": list(proposed.inputs),
+            "input_shape": shapes,
+            "input_value": dict(proposed.input_values),
+        }
         print_json({**ends, **found.to_dict(), "proposed": options})
         return
     print_table(HEADER, found.cells())
@@ -78,6 +84,10 @@ def plan(
 
 def _proposed(proposal: Proposal) -> Iterator[str]:
     """The options that `proposal` means, each with its reason."""
+    if proposal.decided is not None:
+        options = " ".join(f"--input-value {name}=false" for name in proposal.input_values)
+        name, op_type = proposal.decided
+        yield f'proposed: {options}, for inference: it decides "{name}" ({op_type})'
     if proposal.before is not None:
         name, op_type = proposal.before
         options = " ".join(f"--input {each}" for each in proposal.inputs)

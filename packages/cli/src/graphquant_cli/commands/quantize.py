@@ -17,6 +17,7 @@ from graphquant_cli.options import (
     ImageRangeOption,
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -116,6 +117,7 @@ def quantize(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantise a trained float model without training, and export it.
@@ -151,7 +153,7 @@ def quantize(
     check_inputs_are_kept(inputs, target, save_path, beside)
 
     by_layer = _layer_bits(layer_bits or [])
-    loaded = load(model, output, signature, model_input, input_shape)
+    loaded = load(model, output, signature, model_input, input_shape, input_value)
     skipped = skip_layer or []
     if not weight_only:
         _check_before_samples(activation, save_path)

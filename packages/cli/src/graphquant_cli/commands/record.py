@@ -13,6 +13,7 @@ from graphquant_cli.loading import load
 from graphquant_cli.options import (
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     OutputsOption,
     SignatureOption,
@@ -54,6 +55,7 @@ def check(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a record belongs to a model: each entry to a layer, with values that fit it.
@@ -64,7 +66,7 @@ def check(
     from graphquant_core.record import read_record, validate_record
 
     factors = read_record(record)
-    loaded = load(model, output, signature, model_input, input_shape)
+    loaded = load(model, output, signature, model_input, input_shape, input_value)
     from graphquant_core.graph import plan_graph
 
     plan = plan_graph(loaded.graph())

@@ -16,6 +16,7 @@ from graphquant_cli.options import (
     ImageRangeOption,
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     LabelsOption,
     ModelArgument,
@@ -58,6 +59,7 @@ def report(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a page about exported files: layers, ranges, errors and accuracy of each target.
@@ -69,7 +71,7 @@ def report(
         check_exported(name, save_path)
     sources = find_sources(model, record, save_path, target)
     factors = read_factors(sources.record)
-    loaded = load(model, output, signature, model_input, input_shape)
+    loaded = load(model, output, signature, model_input, input_shape, input_value)
     source, unquantized = read_source(loaded, factors, sources.graph)
     from graphquant_export.report import write_report
     from graphquant_export.verification import Limits

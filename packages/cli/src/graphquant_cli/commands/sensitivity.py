@@ -12,6 +12,7 @@ from graphquant_cli.options import (
     ImageRangeOption,
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     ModelArgument,
     OutputsOption,
@@ -34,6 +35,7 @@ def sensitivity(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how far the outputs move when one layer has few bits and all others are float.
@@ -41,7 +43,7 @@ def sensitivity(
     The samples need no labels; the first 1,024 are run. The numbers are the divergence of class
     scores, or the relative squared error of other outputs: 0 is no change.
     """
-    loaded = load(model, output, signature, model_input, input_shape)
+    loaded = load(model, output, signature, model_input, input_shape, input_value)
     arrays = load_feeds(samples, loaded, "samples", image_range)
     with stage_progress() as report:
         found = need("graphquant_tune", "sensitivity").sensitivity(

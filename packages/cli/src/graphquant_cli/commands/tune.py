@@ -23,6 +23,7 @@ from graphquant_cli.options import (
     ImageRangeOption,
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     LabelsOption,
     ModelArgument,
@@ -117,6 +118,7 @@ def tune(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantise a trained float model so that it answers as before, from samples without labels.
@@ -137,7 +139,7 @@ def tune(
     from graphquant_core.files import check_writable
     from graphquant_export import load_samples
 
-    loaded = load(model, output, signature, model_input, input_shape)
+    loaded = load(model, output, signature, model_input, input_shape, input_value)
     arrays = load_feeds(samples, loaded, "samples", image_range)
     classes = None
     if labels is not None:

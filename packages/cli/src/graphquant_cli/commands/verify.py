@@ -16,6 +16,7 @@ from graphquant_cli.options import (
     ImageRangeOption,
     InputShapesOption,
     InputsOption,
+    InputValuesOption,
     JsonOption,
     LabelsOption,
     ModelArgument,
@@ -96,6 +97,7 @@ def verify(
     signature: SignatureOption = None,
     model_input: InputsOption = None,
     input_shape: InputShapesOption = None,
+    input_value: InputValuesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run exported files in their real runtime, beside the simulation and the integer reference.
@@ -109,7 +111,7 @@ def verify(
     check_exported(target, save_path)
     sources = find_sources(model, record, save_path, [target])
     factors = read_factors(sources.record)
-    loaded = load(model, output, signature, model_input, input_shape)
+    loaded = load(model, output, signature, model_input, input_shape, input_value)
     given = None
     if float_model is not None:
         given = load_model(float_model, list(loaded.outputs), signature)

@@ -57,14 +57,18 @@ def checked_values(
                 f'{argument}: "{name}" is not a placeholder of the model{closest(name, found)}; '
                 f"it has {listed(sorted(found))}"
             )
-        given[f"{name}:0"] = _value(found[name].outputs[0], value, argument)
+        given[f"{name}:0"] = checked_value(found[name].outputs[0], value, argument)
     missing = [
         name
         for name, op in found.items()
         if op.type != "PlaceholderWithDefault" and f"{name}:0" not in given
     ]
     if missing:
-        raise ConfigError(f'{argument}: the placeholder "{missing[0]}" has no value')
+        scalar = found[missing[0]].outputs[0].shape.rank == 0
+        advice = ": give it an array, or the value that it always has (input_values=)"
+        raise ConfigError(
+            f'{argument}: the placeholder "{missing[0]}" has no value{advice if scalar else ""}'
+        )
     return given
 
 
@@ -79,7 +83,11 @@ def default_feeds(graph: tf.Graph) -> dict[str, npt.NDArray[Any]]:
     return dict(zip(found, evaluate_constants(graph, list(found.values())), strict=True))
 
 
-def _value(tensor: tf.Tensor, value: npt.ArrayLike, argument: str) -> npt.NDArray[Any]:
+def checked_value(tensor: tf.Tensor, value: npt.ArrayLike, argument: str) -> npt.NDArray[Any]:
+    """`value` in the type of the placeholder `tensor`.
+
+    Raises: as `checked_feeds`.
+    """
     where = f'{argument}: the value of "{tensor.op.name}"'
     array = np.asarray(value)
     converted = _converted(array, tensor.dtype, where)

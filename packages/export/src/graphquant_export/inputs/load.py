@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy.typing as npt
+
 from graphquant_core.exceptions import ConfigError, MissingDependencyError, OutputNotFoundError
 from graphquant_core.listing import brief_repr
 from graphquant_export.inputs.kind import CHECKPOINT, KERAS, SAVED_MODEL, ModelPath, find_model
@@ -18,6 +20,7 @@ def load_model(
     *,
     inputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
+    input_values: Mapping[str, npt.ArrayLike] | None = None,
 ) -> LoadedModel:
     """The model at `path` as one frozen graph, in inference mode.
 
@@ -34,15 +37,19 @@ def load_model(
             has nothing to do with them. By default at its placeholders.
         input_shapes: Shape of an input by its name, with None for a size that stays open: some
             targets want static ones.
+        input_values: Value that an input always has, by its name, such as False for a switch
+            between training and inference: it is no input any more, and of what it decides the
+            branch that is taken is left. The default of a placeholder decides by itself.
 
     Raises:
         ModelFileError: There is no such model, or it is broken, or it isn't frozen.
         OutputNotFoundError: `outputs` or `signature` names nothing in the model, or the outputs
             can't be told; names the closest, or the candidates.
         NonFiniteError: A weight holds NaN, or a variable infinity; names it.
-        UnknownNameError: `inputs` or `input_shapes` names nothing in the model.
+        UnknownNameError: `inputs`, `input_shapes` or `input_values` names nothing in the model.
         ConfigError: `signature` is given for a model that has none, `inputs` holds an op that can't
-            be fed, or a shape contradicts the model.
+            be fed, a shape contradicts the model, or `input_values` leave no input or no output.
+        RangeError: A value doesn't have the type or the shape of its input.
         GraphStateError: Eager execution is switched off, which a SavedModel or a Keras model needs.
         MissingDependencyError: TensorFlow, or Keras 3 for one of its models, is not installed.
     """
@@ -61,10 +68,17 @@ def load_model(
         from graphquant_export.inputs.begin_at import begin_at
 
         loaded = begin_at(loaded, inputs, keep_outputs=outputs is not None)
+    if input_values is not None:
+        from graphquant_export.inputs.input_values import with_input_values
+
+        loaded = with_input_values(loaded, input_values)
     if input_shapes is not None:
         from graphquant_export.inputs.input_shapes import with_input_shapes
 
         loaded = with_input_shapes(loaded, input_shapes)
+    from graphquant_export.inputs.inference_norm import warn_of_training_norms
+
+    warn_of_training_norms(loaded.graph_def)
     return loaded
 
 

@@ -18,7 +18,9 @@ from graphquant_core.graph.functions import (
 from graphquant_core.graph.while_loops import ops_in_loops
 from graphquant_core.registry import load_registry
 from graphquant_export.inputs.begin_at import begin_at
+from graphquant_export.inputs.branches.undecided import conditions, deciding_input
 from graphquant_export.inputs.input_shapes import with_input_shapes
+from graphquant_export.inputs.input_values import with_input_values
 from graphquant_export.inputs.loaded_model import LoadedModel
 
 _FOREIGN = frozenset(
@@ -38,6 +40,8 @@ class Proposal:
     """Arguments of `load_model`.
 
     Attributes:
+        input_values: Inference for inputs that switch it on and off: False.
+        decided: Name and type of a condition that one of them decides.
         inputs: Names of the ops to begin at; ``()`` where the placeholders do.
         before: Name and type of an op that no target takes, in front of them.
         input_shapes: Static shapes for inputs that have open ones: a batch of 1, and what nothing
@@ -46,6 +50,8 @@ class Proposal:
         opened: Name and type of an op that wants them; ``None`` where that are sizes alone.
     """
 
+    input_values: Mapping[str, bool] = attrs.field(factory=dict, hash=False)
+    decided: tuple[str, str] | None = None
     inputs: tuple[str, ...] = ()
     before: tuple[str, str] | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict, hash=False)
@@ -57,14 +63,17 @@ def propose_inputs(model: LoadedModel) -> Proposal:
 
     A model is cut where one tensor of floats is all that goes from preprocessing to the layers.
     """
+    proposal = Proposal()
+    if switches := _switches(model):
+        proposal = Proposal(dict.fromkeys(switches, False), next(iter(switches.values())))
+        model = with_input_values(model, proposal.input_values)
     view, model = _of_layers(model)
     foreign = [op for op in view.operations if _is_foreign(op) and _has_data(view, op)]
     begin = _begin(view, model.outputs, foreign)
-    proposal = Proposal()
     if begin is not None:
         named = [op for op in foreign if not op.type.startswith("Placeholder")]
         first = next(filter(_has_foreign_type, named), named[0])
-        proposal = Proposal((begin.name,), (first.name, first.type))
+        proposal = attrs.evolve(proposal, inputs=(begin.name,), before=(first.name, first.type))
         model = begin_at(model, proposal.inputs, keep_outputs=False)
         view = GraphView(model.graph())
     wants = next((op for op in view.operations if _wants_sizes(view, op)), None)
@@ -73,6 +82,20 @@ def propose_inputs(model: LoadedModel) -> Proposal:
         return proposal
     opened = None if wants is None else (wants.name, wants.type)
     return attrs.evolve(proposal, input_shapes=shapes, opened=opened)
+
+
+def _switches(model: LoadedModel) -> dict[str, tuple[str, str]]:
+    """Name and type of a condition, by the name of the boolean input that alone decides it."""
+    view = GraphView(model.graph())
+    found = {deciding_input(op): (op.name, op.type) for op in reversed(conditions(view))}
+    graph = view.graph
+    return {
+        name: op
+        for name, op in reversed(found.items())
+        if name is not None
+        and graph.get_operation_by_name(name).outputs[0].dtype == tf.bool
+        and len(model.inputs) > 1
+    }
 
 
 def _of_layers(model: LoadedModel) -> tuple[GraphView, LoadedModel]:

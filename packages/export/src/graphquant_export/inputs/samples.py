@@ -35,8 +35,8 @@ def load_samples(
 
     Args:
         path: A ``.npz`` with an array for each placeholder under its name (``"x"`` or ``"x:0"``);
-            with a model of one placeholder, also a ``.npy``, a ``.npz`` with one array, or a
-            folder of images, whose subfolders are read as well.
+            with a model of one placeholder (but for those with a default), also a ``.npy``, a
+            ``.npz`` with one array, or a folder of images, whose subfolders are read as well.
         inputs: The model, or the names of its placeholders; a folder needs the model.
         argument: What error messages call `path`.
         mapped: Whether arrays stay in the file, to be read where they are used; what is compressed
@@ -58,15 +58,16 @@ def load_samples(
             f"image_range is for a folder of images; the values of {argument} ({path}) are taken "
             "as they are"
         )
-    names = _names(inputs)
+    names, fed = _names(inputs)
     arrays = _read(path, argument, mapped)
-    if len(arrays) == len(names) == 1:
+    if len(arrays) == len(fed) == 1 and (len(names) == 1 or not set(arrays) & set(names)):
         (only,) = arrays.values()
-        return {names[0]: only}
+        return {fed[0]: only}
     if "" in arrays:
         raise ConfigError(
             f"{argument} ({path}) holds one array for a model with several inputs "
-            f"({listed_names(names)}): give a .npz with an array under each of these names"
+            f"({listed_names(names)}): give a .npz with an array under each of these names, or "
+            "their values to those that never change (input_values=)"
         )
     found: dict[str, npt.NDArray[Any]] = {}
     for key, value in arrays.items():
@@ -80,10 +81,15 @@ def load_samples(
     return found
 
 
-def _names(inputs: LoadedModel | Sequence[str]) -> Sequence[str]:
+def _names(inputs: LoadedModel | Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The inputs, and those without a default."""
     from graphquant_export.inputs.loaded_model import LoadedModel
 
-    return inputs.inputs if isinstance(inputs, LoadedModel) else inputs
+    if not isinstance(inputs, LoadedModel):
+        return inputs, inputs
+    types = {node.name: node.op for node in inputs.graph_def.node}
+    fed = [name for name in inputs.inputs if types[name] != "PlaceholderWithDefault"]
+    return inputs.inputs, fed or inputs.inputs
 
 
 def _images(

@@ -23,7 +23,10 @@ def unused_ops(graph: tf.Graph, argument: str) -> tuple[str, ...]:
         OutputNotFoundError: There is none; names `argument`.
     """
     view = GraphView(graph)
-    names = tuple(op.name for op in view.operations if _ends(view, op, set()))
+    waited_for = _waited_for(view)
+    names = tuple(
+        op.name for op in view.operations if _ends(view, op, set()) and op not in waited_for
+    )
     if not names:
         raise OutputNotFoundError(
             f"{argument}: no op computes from its placeholders what nothing takes; say which ops "
@@ -69,8 +72,27 @@ def _ends(view: GraphView, op: tf.Operation, ignored: set[tf.Operation]) -> bool
     """Whether `op` depends on data and only ops of `ignored` take what it computes."""
     if not op.outputs or op.type in _NO_OUTPUTS or not view.depends_on_data(op.outputs[0]):
         return False
+    if _is_pivot(op):
+        return False
     takers = (taker for tensor in op.outputs for taker, _ in view.consumers(tensor))
     return all(taker in ignored for taker in takers)
+
+
+def _waited_for(view: GraphView) -> set[tf.Operation]:
+    """The ops that one with a result waits for, such as what training kept of a moving average."""
+    found: set[tf.Operation] = set()
+    waiting = [op for op in view.operations if op.type != "NoOp"]
+    while waiting:
+        before = [op for op in waiting.pop().control_inputs if op not in found]
+        found.update(before)
+        waiting += [op for op in before if op.type == "NoOp"]
+    return found
+
+
+def _is_pivot(op: tf.Operation) -> bool:
+    """Whether the constants in a branch of a condition wait for `op`: it passes the outcome on."""
+    switch = op if op.type == "Switch" else op.inputs[0].op if op.type == "Identity" else None
+    return switch is not None and switch.type == "Switch" and switch.inputs[0] is switch.inputs[1]
 
 
 def _is_prediction(op: tf.Operation) -> bool:

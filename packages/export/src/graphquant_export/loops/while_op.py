@@ -7,9 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# It has no public counterpart, and is the same in TensorFlow 2.16 to 2.21.
-from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
-
+from graphquant_core.graph.function_body import function_body
 from graphquant_export.loops.loop import Loop
 from graphquant_export.loops.piece import Piece, piece_of
 
@@ -29,10 +27,5 @@ def loop_of(op: tf.Operation, functions: Mapping[str, Any]) -> Loop:
 
 
 def _function(graph: tf.Graph, functions: Mapping[str, Any], name: str) -> Piece:
-    definition = functions[name]
-    # It looks up in the default graph what ops are called.
-    with graph.as_default():
-        graph_def, names = function_def_to_graph_def(definition)
-    arguments = [f"{argument.name}:0" for argument in definition.signature.input_arg]
-    returned = [definition.ret[result.name] for result in definition.signature.output_arg]
-    return piece_of(graph_def, arguments, [names[name] for name in returned], functions)
+    body = function_body(graph, functions[name])
+    return piece_of(body.graph_def, body.arguments, body.results, functions)

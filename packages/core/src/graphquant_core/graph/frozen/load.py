@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from graphquant_core.exceptions import ModelFileError
 from graphquant_core.files import read_bytes
 from graphquant_core.graph.frozen.bypassed import with_activations
+from graphquant_core.graph.frozen.updates import without_updates
 
 _LONGEST_REASON = 1000
 """Characters that TensorFlow and protobuf may say; they quote the line or the node."""
@@ -20,6 +21,8 @@ def load_graph_def(
     path: str | os.PathLike[str], argument: str = "pb_model"
 ) -> tf.compat.v1.GraphDef:
     """The GraphDef in the file at `path`: text when its name ends in ``.pbtxt``, else binary.
+
+    What training would assign to its constants is left out, as `without_updates` says.
 
     Raises:
         ModelFileError: The file can't be read, or holds no GraphDef; names `argument`.
@@ -39,7 +42,7 @@ def load_graph_def(
             f"{argument} ({path}) is not a GraphDef with nodes: give the .pb of a frozen graph, "
             "not a SavedModel or a checkpoint"
         )
-    return graph_def
+    return without_updates(graph_def)
 
 
 def import_frozen(graph_def: tf.compat.v1.GraphDef) -> tf.Graph:

@@ -17,6 +17,7 @@ from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.graph.frozen.channels_last import CHANNELS_LAST_PORTS, make_channels_last
 from graphquant_core.graph.frozen.node_def import node_def
+from graphquant_export.inputs.branches.undecided import refuse_conditions
 from graphquant_export.loops import without_loops
 from graphquant_export.targets.litert.marks import Marks
 from graphquant_export.targets.litert.twins import keep_twins_apart
@@ -83,6 +84,7 @@ def conversion_graph(
     for result in dict.fromkeys(results):
         marks.keep_apart(result)
     graph = import_frozen(editor.graph_def(outputs))
+    refuse_conditions(graph, "LiteRT")
     for op in graph.get_operations():
         if op.type == "PlaceholderWithDefault":
             logger.warning(

@@ -103,8 +103,8 @@ def read_float_graph(content: bytes, prepared: ConversionGraph) -> FloatGraph:
     model = read_model(content)
     if len(model.subgraphs) > 1:
         raise ModelFileError(
-            "the model has control flow (If), which an export to LiteRT can't quantise: "
-            "freeze the branch that is deployed"
+            "the model has control flow, which an export to LiteRT can't quantise: freeze what is "
+            "deployed"
         )
     reader = _Reader(model, prepared)
     for operator in model.subgraphs[0].operators:

@@ -13,9 +13,9 @@ from graphquant_core.layer import Layer, Skip
 from graphquant_core.listing import choices
 from graphquant_core.plan import Plan
 from graphquant_core.registry import Registry
+from graphquant_export.inputs.branches.undecided import refuse_conditions
 from graphquant_export.quantized.weight_layers import weight_plan
 
-_BRANCHES = frozenset({"If", "StatelessIf"})
 QUANTIZED_TYPES = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul")
 
 
@@ -36,12 +36,8 @@ def check_convertible(graph: tf.Graph) -> None:
         UnsupportedLayerError: Names the layer, and what would be right; or the branch, which the
             converter doesn't take.
     """
+    refuse_conditions(graph, "MNN's converter")
     for op in graph.get_operations():
-        if op.type in _BRANCHES:
-            raise UnsupportedLayerError(
-                f'"{op.name}" ({op.type}) is control flow, which MNN\'s converter does not take: '
-                "freeze the branch that is deployed, or let the model begin behind it (inputs=)"
-            )
         if op.type in QUANTIZED_TYPES and (wrong := converted_wrongly(op)):
             raise UnsupportedLayerError(f'layer "{op.name}" ({op.type}) has {wrong}')
 

@@ -21,8 +21,9 @@ from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
 from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
 from graphquant_core.exceptions import GraphQuantError, ModelFileError, UnsupportedLayerError
-from graphquant_core.graph.frozen import GraphDefEditor
+from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.graph.frozen.node_def import const_node
+from graphquant_export.inputs.branches.undecided import SWITCHES, refuse_conditions
 from graphquant_export.rewriting import rewrite
 from graphquant_export.rewriting.erfc import ERFC
 from graphquant_export.targets.onnx.constants import Found, Tags
@@ -46,6 +47,8 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
+
+_CONDITIONS = SWITCHES | {"Merge", "RefMerge"}
 
 _RULES = (ERFC,)
 """What tf2onnx hasn't, in ops that it has."""
@@ -125,7 +128,7 @@ def convert(
                 input_names=inputs,
                 output_names=[f"{name}:0" for name in outputs],
             )
-            _check_converted(converted, failures, opset)
+            _check_converted(converted, failures, graph_def, opset)
             pad_behind(converted)
             converted = optimizer.optimize_graph(converted, optimizers={"fold": ConstFoldOptimizer})
             weights = _hide_weights(converted, tags)
@@ -259,11 +262,15 @@ class _Failures(logging.Handler):
             raise UnsupportedLayerError(f'tf2onnx cannot convert the op "{self.ops[0]}"')
 
 
-def _check_converted(graph: Any, failures: _Failures, opset: int) -> None:
+def _check_converted(
+    graph: Any, failures: _Failures, graph_def: tf.compat.v1.GraphDef, opset: int
+) -> None:
     failures.check()
     for node in graph.get_nodes():
         known = node.domain or onnx.defs.has(node.type, opset)
         if not (known or node.is_const() or node.is_graph_input()):
+            if node.type in _CONDITIONS:
+                refuse_conditions(import_frozen(graph_def), "tf2onnx", SWITCHES)
             raise UnsupportedLayerError(
                 f'tf2onnx does not convert the op "{node.name}" ({node.type}) to opset {opset}'
             )
