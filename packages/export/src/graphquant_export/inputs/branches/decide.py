@@ -12,13 +12,12 @@ import tensorflow as tf
 
 from graphquant_core.graph.frozen import evaluate_constants, import_frozen
 from graphquant_core.listing import listed_names
-from graphquant_export.inputs.branches.if_ops import IF_TYPES, with_branch
-from graphquant_export.inputs.branches.switches import take_branches
+from graphquant_export.inputs.branches.if_ops import IF_TYPES, call_branches
+from graphquant_export.inputs.branches.switches import SWITCHES, take_branches
 from graphquant_export.inputs.feeds import default_feeds
 
 logger = logging.getLogger(__name__)
 
-_SWITCHES = frozenset({"Switch", "RefSwitch"})
 # What carries the state of a loop, so that another value may come each time.
 _CHANGING = frozenset({"Enter", "LoopCond", "Merge", "NextIteration", "Switch"})
 
@@ -39,8 +38,11 @@ def decide_conditions(
         ConfigError: An output is computed only in a branch that isn't taken.
     """
     used: set[str] = set()
-    while (decided := _decided(graph_def)).values:
+    done: set[str] = set()
+    # A condition in a branch may hang on what is known once the one around it is decided.
+    while (decided := _decided(graph_def)).values.keys() - done:
         used |= decided.defaults
+        done |= decided.values.keys()
         graph_def = _taken(graph_def, decided.values, outputs)
     gone = used - {node.name for node in graph_def.node}
     if gone:
@@ -62,12 +64,12 @@ class _Decided:
 
 
 def _decided(graph_def: tf.compat.v1.GraphDef) -> _Decided:
-    types = _SWITCHES | IF_TYPES
+    types = SWITCHES | IF_TYPES
     if not any(node.op in types for node in graph_def.node):
         return _Decided({}, frozenset())
     graph = import_frozen(graph_def)
     predicates = {
-        op.name: op.inputs[1 if op.type in _SWITCHES else 0]
+        op.name: op.inputs[1 if op.type in SWITCHES else 0]
         for op in graph.get_operations()
         if op.type in types
     }
@@ -112,9 +114,8 @@ def _taken(
 ) -> tf.compat.v1.GraphDef:
     """`graph_def` with the branch that `values` names of each."""
     types = {node.name: node.op for node in graph_def.node}
-    switches = {name: value for name, value in values.items() if types[name] in _SWITCHES}
+    switches = {name: value for name, value in values.items() if types[name] in SWITCHES}
     graph_def = take_branches(graph_def, switches, outputs)
-    for name in values.keys() - switches:
-        if any(node.name == name for node in graph_def.node):
-            graph_def = with_branch(graph_def, name, values[name], outputs)
-    return graph_def
+    left = {node.name for node in graph_def.node}
+    calls = {name: value for name, value in values.items() if name in left - switches.keys()}
+    return call_branches(graph_def, calls, outputs)

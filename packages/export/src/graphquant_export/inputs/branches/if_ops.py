@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -13,34 +13,42 @@ from graphquant_core.graph.function_body import FunctionBody, function_body
 IF_TYPES = frozenset({"If", "StatelessIf"})
 
 
-def with_branch(
-    graph_def: tf.compat.v1.GraphDef, name: str, value: bool, outputs: Sequence[str]
+def call_branches(
+    graph_def: tf.compat.v1.GraphDef, values: Mapping[str, bool], outputs: Sequence[str]
 ) -> tf.compat.v1.GraphDef:
-    """`graph_def` with the ops of one branch of an If, as ``"<name>/<op>"``.
+    """`graph_def` with the ops of one branch of each If, as ``"<name of the If>/<op>"``.
 
     Args:
         graph_def: Frozen graph.
-        name: Name of the If.
-        value: Whether the branch is taken that is meant for true conditions.
+        values: Whether the branch is taken that is meant for true conditions, by the If's name.
         outputs: Names of the ops that are the model's outputs.
     """
+    if not values:
+        return graph_def
     graph = import_frozen(graph_def)
-    op = graph.get_operation_by_name(name)
-    branch = op.get_attr("then_branch" if value else "else_branch").name
     library = {each.signature.name: each for each in graph_def.library.function}
-    body = function_body(graph, library[branch])
     editor = GraphDefEditor(graph_def)
-    given = [tensor_name(taken.name) for taken in op.inputs[1:]]
-    waits = [taken for taken in editor.node(name).input if taken.startswith("^")]
+    for name, value in values.items():
+        op = graph.get_operation_by_name(name)
+        branch = op.get_attr("then_branch" if value else "else_branch").name
+        _call(editor, name, function_body(graph, library[branch]))
+    return editor.graph_def(outputs)
+
+
+def _call(editor: GraphDefEditor, name: str, body: FunctionBody) -> None:
+    """Puts the ops of `body` in the place of the If."""
+    _, *taken = editor.node(name).input
+    given = [tensor_name(tensor) for tensor in taken if not tensor.startswith("^")]
+    waits = [tensor for tensor in taken if tensor.startswith("^")]
+    types = editor.node(name).attr["Tout"].list.type
     results = _copy(editor, name, body, given, waits)
     for output, result in enumerate(results[1:], 1):
         for taker, port in editor.consumers(f"{name}:{output}"):
             editor.set_input(taker, port, result)
     if results:
-        editor.replace(node_def(name, "Identity", results[:1], T=op.outputs[0].dtype))
+        editor.replace(node_def(name, "Identity", results[:1], T=tf.as_dtype(types[0])))
     else:
         editor.replace(node_def(name, "NoOp", waits))
-    return editor.graph_def(outputs)
 
 
 def _copy(

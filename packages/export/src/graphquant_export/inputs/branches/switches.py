@@ -13,6 +13,7 @@ from graphquant_core.exceptions import ConfigError
 from graphquant_core.graph.frozen import GraphDefEditor, tensor_name
 from graphquant_core.graph.frozen.node_def import const_node, node_def
 
+SWITCHES = frozenset({"Switch", "RefSwitch"})
 _MERGES = frozenset({"Merge", "RefMerge"})
 
 

@@ -10,8 +10,8 @@ from graphquant_core.exceptions import UnsupportedLayerError
 from graphquant_core.graph import GraphView
 from graphquant_core.graph.while_loops import ops_in_loops
 from graphquant_export.inputs.branches.if_ops import IF_TYPES
+from graphquant_export.inputs.branches.switches import SWITCHES
 
-SWITCHES = frozenset({"Switch", "RefSwitch"})
 CONDITIONS = SWITCHES | IF_TYPES | {"Case", "StatelessCase"}
 
 

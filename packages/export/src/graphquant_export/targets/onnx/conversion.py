@@ -23,7 +23,8 @@ from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 from graphquant_core.exceptions import GraphQuantError, ModelFileError, UnsupportedLayerError
 from graphquant_core.graph.frozen import GraphDefEditor, import_frozen
 from graphquant_core.graph.frozen.node_def import const_node
-from graphquant_export.inputs.branches.undecided import SWITCHES, refuse_conditions
+from graphquant_export.inputs.branches.switches import SWITCHES
+from graphquant_export.inputs.branches.undecided import refuse_conditions
 from graphquant_export.rewriting import rewrite
 from graphquant_export.rewriting.erfc import ERFC
 from graphquant_export.targets.onnx.constants import Found, Tags
