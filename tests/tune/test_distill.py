@@ -15,6 +15,7 @@ from graphquant_tune.grids import put_on_grids, quantise_at
 from graphquant_tune.loop import Schedule
 from graphquant_tune.quality import FloatAnswers
 from graphquant_tune.samples import Samples
+from graphquant_tune.weights_judge import WeightsJudge
 
 
 def prepared(models, images, name):
@@ -35,7 +36,7 @@ def test_training_brings_the_answers_nearer(models, images, name):
     """At 2 bits by far, for class scores and for images alike."""
     folded, samples, widths = prepared(models, images, name)
     bits = {layer.name: 2 for layer in widths.plan.layers}
-    values, ended = distil(folded, bits, folded.values(), samples, Schedule(150))
+    values, ended = distil(folded, bits, folded.values(), samples, samples, Schedule(150))
     assert ended.steps == 150
 
     def distance(changed):
@@ -70,7 +71,7 @@ def test_weights_on_their_grids_stay_as_they_are(models, images):
     """What training returns is what is exported: quantising it again changes nothing."""
     folded, samples, widths = prepared(models, images, "classifier")
     bits = {"conv": 4, "depthwise": 8, "pointwise": 2}
-    values, _ = distil(folded, bits, folded.values(), samples, Schedule(10))
+    values, _ = distil(folded, bits, folded.values(), samples, samples, Schedule(10))
     made = put_on_grids(folded, values, bits, widths)
     graph = import_frozen(made.graph_def)
     ports = {layer.name: layer for layer in folded.layers}
@@ -90,7 +91,7 @@ def test_the_same_seed_gives_the_same_model(models, images):
     folded, samples, widths = prepared(models, images, "denoiser")
     bits = {layer.name: 2 for layer in widths.plan.layers}
     one, same, other = (
-        distil(folded, bits, folded.values(), samples, Schedule(8, seed=seed))[0]
+        distil(folded, bits, folded.values(), samples, samples, Schedule(8, seed=seed))[0]
         for seed in (3, 3, 4)
     )
     for name, value in one.items():
@@ -109,6 +110,33 @@ def test_ctrl_c_keeps_what_was_learned(models, images):
     assert found.training.interrupted
     assert found.training.steps < 500
     assert found.after.distance <= found.before.distance
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_was_nearest_on_the_judges_is_kept(models, images, monkeypatch, interrupted):
+    """Eight samples are learned by heart; and what is judged is what is frozen."""
+    folded, samples, widths = prepared(models, images, "classifier")
+    bits = {layer.name: 2 for layer in widths.plan.layers}
+    learned, judges = samples._with(samples.order[:8]), samples._with(samples.order[8:72])
+    look, found = WeightsJudge.loss, []
+
+    def noted(self):
+        found.append(look(self))
+        return found[-1]
+
+    def stop(progress):
+        if interrupted and progress.step == 60:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(WeightsJudge, "loss", noted)
+    values, ended = distil(
+        folded, bits, folded.values(), learned, judges, Schedule(100), progress=stop
+    )
+    assert ended.interrupted == interrupted
+    assert min(found) < 0.9 * found[-1]
+    answers = FloatAnswers(folded.graph_def, folded.outputs, judges)
+    kept = answers.quality(put_on_grids(folded, values, bits, widths).graph_def)
+    assert kept.distance == pytest.approx(min(found), rel=1e-4)
 
 
 def test_minutes_end_the_training(models, images):
