@@ -29,6 +29,7 @@ NAMES = (
     "tuning",
     "tuning_within",
     "peers",
+    "tuning_losses",
     "mnn_init_time",
     "mnn_step_time",
     "exactness",

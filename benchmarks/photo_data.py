@@ -44,6 +44,34 @@ def load() -> Patches:
     return Patches(train, classes.repeat(TRAINING), test, classes.repeat(TESTING))
 
 
+class TestPatches(NamedTuple):
+    """Images float32 [N, SIZE, SIZE, 1], their labels int64 [N], and the band of each, int64 [N].
+
+    A band's number is its own among those of all photographs: what lies in one is alike.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    bands: np.ndarray
+
+
+def test_patches(count: int) -> TestPatches:
+    """`count` different patches of each photograph's bands for testing, the same each time."""
+    random = np.random.default_rng(1)
+    images, bands = [], []
+    for number, name in enumerate(PHOTOGRAPHS):
+        photograph = _grey(name)
+        height, width = photograph.shape
+        shape = (len(range(1, height // BAND, 2)), BAND - SIZE + 1, width - SIZE + 1)
+        chosen = random.choice(int(np.prod(shape)), count, replace=False)
+        places, inside, lefts = np.unravel_index(chosen, shape)
+        images.append(_patches(photograph, (2 * places + 1) * BAND + inside, lefts))
+        bands.append(1000 * number + places)
+    numbers = np.unique(np.concatenate(bands), return_inverse=True)[1]
+    classes = np.arange(len(PHOTOGRAPHS)).repeat(count)
+    return TestPatches(np.concatenate(images), classes, numbers)
+
+
 def _grey(name: str) -> np.ndarray:
     pixels = imread(Path(skimage.__file__).parent / "data" / name).astype(np.float32)
     return pixels if pixels.ndim == 2 else pixels[..., :3].mean(-1)
@@ -55,6 +83,10 @@ def _cut(photograph: np.ndarray, side: int, count: int, random: np.random.Genera
     bands = np.arange(side, height // BAND, 2)
     tops = random.choice(bands, count) * BAND + random.integers(0, BAND - SIZE + 1, count)
     lefts = random.integers(0, width - SIZE + 1, count)
+    return _patches(photograph, tops, lefts)
+
+
+def _patches(photograph: np.ndarray, tops: np.ndarray, lefts: np.ndarray) -> np.ndarray:
     patches = np.stack(
         [
             photograph[top : top + SIZE, left : left + SIZE]

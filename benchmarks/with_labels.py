@@ -51,11 +51,12 @@ class Way:
 
 SMALL, LARGE, LARGE_TAUGHT = Way(5e-4), Way(BEST_RATE), Way(BEST_RATE, taught=True)
 UNITS, UNITS_TAUGHT = Way(REST, STEP_RATE), Way(REST, STEP_RATE, taught=True)
+FASTER_UNITS = Way(2 * REST, 2 * STEP_RATE), Way(4 * REST, 4 * STEP_RATE)
 WAYS: Mapping[Bits, tuple[Way, ...]] = {
-    None: (SMALL, LARGE, Way(REST), Way(REST, taught=True)),
+    None: (SMALL, LARGE, Way(REST), Way(2 * REST), Way(REST, taught=True)),
     "int8": (SMALL, Way(REST), UNITS),
     4: (SMALL, UNITS, UNITS_TAUGHT),
-    3: (SMALL, LARGE, LARGE_TAUGHT, UNITS, UNITS_TAUGHT),
+    3: (SMALL, LARGE, LARGE_TAUGHT, UNITS, UNITS_TAUGHT, *FASTER_UNITS),
     2: (SMALL, LARGE, LARGE_TAUGHT, UNITS, UNITS_TAUGHT),
 }
 """What is compared; float networks have no grids, and are trained on alike."""
@@ -81,10 +82,12 @@ def measure() -> list[Row]:
     return rows
 
 
-def choose(bits: Bits, seeds: Iterable[int] = range(3)) -> float:
-    """The best of `RATES` by accuracy on digits to choose on."""
+def choose(
+    bits: Bits, seeds: Iterable[int] = range(3), ways: Iterable[Way] = tuple(map(Way, RATES))
+) -> Way:
+    """The best of `ways` by accuracy on digits to choose on."""
     task, known = mnn_digits.digits_task(4, "cosine")._replace(data=_digits_to_choose_on), [*seeds]
-    return max(RATES, key=lambda rate: tuned(task, known, bits, Way(rate))["reestimated"])
+    return max(ways, key=lambda way: tuned(task, known, bits, way)["reestimated"])
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from graphquant_tune.best import Best
 from graphquant_tune.distill_int8 import distil_int8
 from graphquant_tune.folded import fold_model
 from graphquant_tune.int8_start import step_units
+from graphquant_tune.judge import MeanLoss
 from graphquant_tune.loop import Schedule
 from graphquant_tune.samples import Samples
 from graphquant_tune.student import build_student
@@ -89,7 +90,7 @@ def test_the_values_of_the_least_loss_on_the_judges_are_kept():
         v1.placeholder(tf.float32, [None, 1], "x")
     judges = Samples(model, {"x": np.full((16, 1), 3, np.float32)}, 16)
     with v1.Session(graph=graph) as session:
-        best = Best(session, loss, [v], Silent(), judges)
+        best = Best(session, [v], MeanLoss(session, loss, Silent(), judges))
         for step, value in enumerate([0, 5, 2.5, 9, 3, 7], 1):
             v.load(value, session)
             # The step at which it is 3 is too near to the last look.

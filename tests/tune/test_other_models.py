@@ -147,7 +147,7 @@ def test_layers_that_stay_float_are_not_trained(models, images):
     (left, *others), start = folded.layers, folded.values()
     samples = Samples(import_frozen(folded.graph_def), {"images": images}, 32)
     bits = {layer.name: 4 for layer in others}
-    values, _ = distil(folded, bits, start, samples, Schedule(5))
+    values, _ = distil(folded, bits, start, samples, samples, Schedule(5))
     assert not {left.weight, left.bias} & values.keys()
     assert {layer.weight for layer in others} <= values.keys()
     estimated = quantize_post_training(

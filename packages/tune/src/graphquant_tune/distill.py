@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from graphquant_core.graph.frozen import cpu_session
+from graphquant_tune.best import Best
 from graphquant_tune.folded import FoldedModel
 from graphquant_tune.loop import Ended, Loop, Progress, Schedule
 from graphquant_tune.moments import layer_moments
 from graphquant_tune.norm_statistics import RE_ESTIMATED, batch_statistics, folded_values
 from graphquant_tune.norms import normalised_layers
 from graphquant_tune.samples import Samples
-from graphquant_tune.student import Student, build_student
+from graphquant_tune.student import build_student
 from graphquant_tune.teacher import Teacher
+from graphquant_tune.weights_judge import WeightsJudge
 from graphquant_wq import WeightQuantizer, strip_wq_ops
 
 v1 = tf.compat.v1
@@ -36,6 +37,7 @@ def distil(
     bits: Mapping[str, int],
     start: Mapping[str, Float32Array],
     samples: Samples,
+    judges: Samples,
     schedule: Schedule,
     *,
     asymmetric: bool = True,
@@ -51,6 +53,7 @@ def distil(
         bits: Bits of each layer that is quantised, by its name.
         start: Weights and biases to start from, by the names of the constants.
         samples: What to learn from.
+        judges: What the best values are told by.
         schedule: How long.
         asymmetric: Whether a group has a minimum of its own; else zeros stay zero.
         progress: Called after every few steps.
@@ -75,26 +78,21 @@ def distil(
         train = optimizer.minimize(student.loss, var_list=list(student.variables.values()))
         initialise = v1.global_variables_initializer()
     after = None if asymmetric else quantizer.update
-    with cpu_session(student.graph) as session, Teacher(model, student.answers) as teacher:
+    with (
+        cpu_session(student.graph) as session,
+        Teacher(model, student.answers) as teacher,
+        WeightsJudge(student, session, bits, samples, judges) as judge,
+    ):
         session.run(initialise)
         quantizer.init(session)
-        loop = Loop(session, train, student.loss, teacher, rate, RATE, after, progress)
+        best = Best(session, list(student.variables.values()), judge)
+        loop = Loop(session, train, student.loss, teacher, rate, RATE, after, progress, best)
         ended = loop.run(samples, schedule)
+        best.restore()
         statistics = batch_statistics(student, session, samples)
         values = session.run(dict(student.variables))
         ended.check_finite(values)
         strip_wq_ops(student.graph, session=session)
-    values |= _on_grid(student, bits)
+    for name, constant in student.quantised_weights(bits).items():
+        values[name] = tf.make_ndarray(constant.op.get_attr("value"))
     return folded_values(student, values, statistics), ended
-
-
-def _on_grid(student: Student, layers: Iterable[str]) -> dict[str, Float32Array]:
-    """The constants that the quantised layers take after the strip, by the weights' names."""
-    named = {layer.name: layer for layer in student.model.layers}
-    found: dict[str, Any] = {}
-    for name in layers:
-        op = student.graph.get_operation_by_name(name)
-        port = named[name].layer.weight_port
-        assert port is not None
-        found[named[name].weight] = tf.make_ndarray(op.inputs[port].op.get_attr("value"))
-    return found

@@ -27,6 +27,7 @@ from graphquant_tune.int8_start import (
     with_corrections,
     with_ranges,
 )
+from graphquant_tune.judge import MeanLoss
 from graphquant_tune.loop import Ended, Loop, Progress, Schedule
 from graphquant_tune.samples import Samples
 from graphquant_tune.student import build_student, import_with_variables
@@ -87,7 +88,8 @@ def distil_int8(
     with cpu_session(student.graph) as session, Teacher(model, student.answers) as teacher:
         session.run(initialise)
         to_start.run(session, [found[variable.op.name] for variable in started])
-        best = Best(session, student.loss, list(named.values()), teacher, judges)
+        judge = MeanLoss(session, student.loss, teacher, judges)
+        best = Best(session, list(named.values()), judge)
         loop = Loop(session, train, student.loss, teacher, rate, RATE, None, progress, best)
         ended = loop.run(samples, schedule)
         best.restore()

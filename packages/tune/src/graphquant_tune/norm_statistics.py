@@ -20,13 +20,23 @@ RE_ESTIMATED = 4096
 
 
 def batch_statistics(
-    student: Student, session: tf.compat.v1.Session, samples: Samples
+    student: Student,
+    session: tf.compat.v1.Session,
+    samples: Samples,
+    most: int = RE_ESTIMATED,
 ) -> Statistics:
-    """Mean over the batches of each norm's batch mean and variance, as training had them last."""
+    """Mean over batches of each norm's batch mean and variance, as training had them last.
+
+    Args:
+        student: The graph that is trained.
+        session: The session of the training.
+        samples: What was learned from.
+        most: How many of them are run.
+    """
     fetched = student.statistics()
     sums: Statistics = []
     count = 0
-    for feeds in samples.batches(RE_ESTIMATED) if fetched else ():
+    for feeds in samples.batches(most) if fetched else ():
         found = session.run(fetched, feeds)
         sums = sums or [(np.zeros(m.shape), np.zeros(v.shape)) for m, v in found]
         sums = [(m + one, v + other) for (m, v), (one, other) in zip(sums, found, strict=True)]

@@ -43,6 +43,16 @@ class Student:
         ops = [self.graph.get_operation_by_name(norm.node) for norm in self.norms]
         return [(op.outputs[1], op.outputs[2]) for op in ops]
 
+    def quantised_weights(self, layers: Collection[str]) -> dict[str, tf.Tensor]:
+        """What `layers` take for their weights, by the names of the constants."""
+        found = {}
+        for layer in self.model.layers:
+            if layer.name in layers:
+                port = layer.layer.weight_port
+                assert port is not None
+                found[layer.weight] = self.graph.get_operation_by_name(layer.name).inputs[port]
+        return found
+
 
 def build_student(
     model: FoldedModel,

@@ -101,6 +101,7 @@ def _trained(task: Task, bits: Bits, start: Values, widths: Widths) -> tuple[Val
         bits,
         start,
         task.samples,
+        task.judges,
         task.schedule,
         asymmetric=widths.asymmetric,
         progress=heard,
