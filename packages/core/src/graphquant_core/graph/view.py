@@ -76,7 +76,7 @@ class GraphView:
                 self._consumers[op.inputs[port].op].append((op, port))
         if "_data_ops" in self.__dict__:
             for op in added:
-                if self.brings_data(op) or any(x.op in self._data_ops for x in op.inputs):
+                if any(x.op in self._data_ops for x in op.inputs) or self.brings_data(op):
                     self._data_ops.add(op)
         if "_by_type" in self.__dict__:
             for place, op in enumerate(added, known):
