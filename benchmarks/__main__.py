@@ -18,6 +18,7 @@ NAMES = (
     "resnet50",
     "clip_gradients",
     "step_time",
+    "step_ops",
     "training_memory",
     "rewrite_time",
     "import_time",

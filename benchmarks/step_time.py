@@ -88,9 +88,17 @@ def quartiles(ratios: Iterable[float]) -> list[float]:
 
 
 def training_step(
-    network: Network, size: int, batch: int, quantize: bool, target: str = "ascend"
-) -> tuple[Callable[[], float], int]:
-    """A function that trains one step and returns its seconds; how many layers are quantised."""
+    network: Network,
+    size: int,
+    batch: int,
+    quantize: bool,
+    target: str = "ascend",
+    config: tf.ConfigProto | None = None,
+) -> tuple[Callable[..., float], int]:
+    """A function that trains one step and returns its seconds; how many layers are quantised.
+
+    It hands its arguments on to `Session.run`; the session has `config`.
+    """
     layers = 0
     random = np.random.default_rng(0)
     with tf.Graph().as_default() as graph:
@@ -104,12 +112,12 @@ def training_step(
             layers = fake_quantize(graph, target)
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = tf.train.MomentumOptimizer(1e-3, 0.9).minimize(loss)
-        session = tf.Session()
+        session = tf.Session(config=config)
         session.run(tf.global_variables_initializer())
 
-    def step() -> float:
+    def step(**options: object) -> float:
         start = time.perf_counter()
-        session.run(train_op)
+        session.run(train_op, **options)
         return time.perf_counter() - start
 
     return step, layers

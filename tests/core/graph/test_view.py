@@ -35,6 +35,27 @@ def test_an_extended_view_answers_what_a_new_one_does(spec: GraphSpec) -> None:
             assert view.depends_on_data(tensor) == anew.depends_on_data(tensor)
 
 
+def test_data_comes_from_the_ops_that_bring_it_one_by_one() -> None:
+    """Also where ops of one type have inputs or none, as calls have."""
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [2])
+        drawn = tf.random.uniform([2])
+        stored = tf.compat.v1.get_variable("stored", [2]) * tf.constant(2.0)
+        read = tf.compat.v1.py_func(lambda: 1.0, [], tf.float32)
+        blended = tf.compat.v1.py_func(lambda value: value, [stored], tf.float32)
+        default = tf.compat.v1.placeholder_with_default(stored, [2])
+        calls = [tf.function(lambda: tf.constant(1.0), autograph=False)()]
+        calls += [tf.function(tf.negative, autograph=False)(one) for one in (stored, x)]
+        for tensor in (x, drawn, stored, read, blended, default, *calls):
+            tf.negative(tensor)
+    view = GraphView(graph)
+    expected = view.downstream([op for op in view.operations if view.brings_data(op)])
+    found = {op for op in view.operations if op.outputs and view.depends_on_data(op.outputs[0])}
+    assert found == {op for op in expected if op.outputs}
+    depending = [view.depends_on_data(tensor) for tensor in (x, drawn, stored, default, calls[2])]
+    assert depending == [True, True, False, True, True]
+
+
 def _named(consumers: list[tuple[tf.Operation, int]]) -> list[tuple[str, int]]:
     return [(op.name, port) for op, port in consumers]
 

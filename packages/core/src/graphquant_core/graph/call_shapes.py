@@ -43,10 +43,13 @@ def inferred_shapes(graph_def: Any, placeholder: str, shape: tf.TensorShape) -> 
     return known_shapes(graph.get_operations())
 
 
-def give_shapes(node: Any, shapes: Iterable[tf.TensorShape]) -> None:
-    """Let the import of `node`, a call, take `shapes` for what it returns."""
-    node.attr[_NOT_INFERRED].b = True
-    node.attr[_SHAPES].list.shape.extend(shape.as_proto() for shape in shapes)
+def with_shapes(node: Any, shapes: Iterable[tf.TensorShape]) -> Any:
+    """`node`, a call, of which an import takes `shapes` for what it returns."""
+    copy = v1.NodeDef()
+    copy.CopyFrom(node)
+    copy.attr[_NOT_INFERRED].b = True
+    copy.attr[_SHAPES].list.shape.extend(shape.as_proto() for shape in shapes)
+    return copy
 
 
 def as_inferred(op: tf.Operation) -> None:

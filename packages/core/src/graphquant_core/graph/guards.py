@@ -69,6 +69,8 @@ def first_gradient_op(view: GraphView) -> tf.Operation | None:
     replica = current_replica()
     made = set(view.of_types(kind for kind in view.types if _GRADIENT_TYPE.match(kind)))
     made.update(_gradient_starts(view))
+    if not made:
+        return None
     return next((op for op in view.operations if op in made and in_replica(op.name, replica)), None)
 
 

@@ -58,6 +58,7 @@ class QuantizerPlacer:
         self._templates: dict[Hashable, Template] = {}
         variables = rewrite.view.of_types(VARIABLE_TYPES)
         self._first_variable_device = str(variables[0].device) if variables else ""
+        self._variable_devices: dict[tf.Operation, str] = {}
 
     def activation(
         self, op: tf.Operation, port: int, quantizer: ActivationQuantizer, request: QuantizerRequest
@@ -149,11 +150,17 @@ class QuantizerPlacer:
 
     def _variable_device(self, op: tf.Operation) -> str:
         """Where a quantiser's variables live: beside the weights, such as on a parameter server."""
-        for tensor in op.inputs:
-            source = find_weight_source(self.rewrite.view, tensor)
-            if isinstance(source, WeightSource) and source.kind == "variable":
-                return str(self.rewrite.graph.get_operation_by_name(source.name).device)
-        return self._first_variable_device
+        if op not in self._variable_devices:
+            sources = (find_weight_source(self.rewrite.view, tensor) for tensor in op.inputs)
+            variables = (
+                self.rewrite.graph.get_operation_by_name(source.name)
+                for source in sources
+                if isinstance(source, WeightSource) and source.kind == "variable"
+            )
+            first = next((str(variable.device) for variable in variables), None)
+            found = self._first_variable_device if first is None else first
+            self._variable_devices[op] = found
+        return self._variable_devices[op]
 
 
 def _build(

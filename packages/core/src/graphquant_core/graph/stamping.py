@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from graphquant_core.graph.call_shapes import CallShapes, as_inferred, give_shapes
+from graphquant_core.graph.call_shapes import as_inferred, with_shapes
+from graphquant_core.graph.import_nodes import import_nodes
 from graphquant_core.graph.node_pattern import NamePattern, NodePattern, place
 from graphquant_core.graph.template import KEY, SCOPE, VALUES, Template
 
@@ -32,7 +33,7 @@ class StampSheet:
         self._inputs: dict[str, tf.Tensor] = {}
         self._nodes: set[str] = set()
         self._constants: dict[tuple[NodePattern, str], str] = {}
-        self._call_shapes: dict[tuple[Template, str], CallShapes] = {}
+        self._call_nodes: dict[tuple[Template, str], Mapping[str, Any]] = {}
         self._calls: list[str] = []
         held = graph.get_collection_ref(v1.GraphKeys.GLOBAL_VARIABLES)
         self._listed = {str(variable.name) for variable in held}
@@ -65,7 +66,7 @@ class StampSheet:
         self._add_functions(template.graph_def.library.function)
         moved: dict[str, str] = {}
         shared: dict[NamePattern, bool] = {}
-        call_shapes = self._shapes_of_calls(template, values.shape)
+        calls = self._calls_of(template, values.shape)
         for pattern in template.patterns:
             own = pattern.name.scope == KEY
             # Only the variables can be there already: the scope is a new one.
@@ -81,13 +82,13 @@ class StampSheet:
                     moved[name] = first
                     continue
             self._nodes.add(name)
-            self._add_node(pattern, name, scopes, moved)
-            if pattern.node.name in call_shapes:
-                give_shapes(self._graph_def.node[-1], call_shapes[pattern.node.name])
+            call = calls.get(pattern.node.name)
+            copy = self._add_node(call or pattern.node, pattern, name, scopes, moved)
+            if call:
                 self._calls.append(name)
             # A colocated op, such as a read, goes along with a variable.
-            if own or not pattern.places:
-                self._graph_def.node[-1].device = where
+            if where and (own or not pattern.places):
+                copy.device = where
         self._add_variables(template, scopes, moved)
         output, scale, offset, calibrated = template.outputs
         return (
@@ -99,25 +100,26 @@ class StampSheet:
 
     def apply(self) -> None:
         """Import every copy, whatever scopes the caller is in, and put variables in collections."""
-        with (
-            self.graph.as_default(),
-            tf.control_dependencies(None),
-            v1.device(None),
-            v1.name_scope(None),
-        ):
-            tf.import_graph_def(self._graph_def, input_map=self._inputs, name="")
-            for call in self._calls:
-                as_inferred(self.graph.get_operation_by_name(call))
+        import_nodes(self.graph, self._graph_def, self._inputs)
+        for call in self._calls:
+            as_inferred(self.graph.get_operation_by_name(call))
+        with self.graph.as_default():
             for kind, description, collections in self._variables:
                 variable = kind.from_proto(description)
                 for collection in collections:
                     self.graph.add_to_collection(collection, variable)
 
     def _add_node(
-        self, pattern: NodePattern, name: str, scopes: dict[str, str], moved: dict[str, str]
-    ) -> None:
+        self,
+        node: Any,
+        pattern: NodePattern,
+        name: str,
+        scopes: dict[str, str],
+        moved: dict[str, str],
+    ) -> Any:
+        """The copy of `node`, which `pattern` describes."""
         copy = self._graph_def.node.add()
-        copy.CopyFrom(pattern.node)
+        copy.CopyFrom(node)
         copy.name = name
         if pattern.inputs:
             copy.input[:] = [self._input(taken, scopes, moved) for taken in pattern.inputs]
@@ -125,6 +127,7 @@ class StampSheet:
             copy.attr["_class"].list.s[:] = [place(one.node(scopes)) for one in pattern.places]
         for attribute, resource in pattern.resources.items():
             copy.attr[attribute].s = resource.full(scopes).encode()
+        return copy
 
     def _input(self, taken: NamePattern, scopes: dict[str, str], moved: dict[str, str]) -> str:
         """Name of an input, made known to the import when the graph has its op from before."""
@@ -137,16 +140,27 @@ class StampSheet:
             self._inputs[full] = self.graph.get_operation_by_name(name).outputs[0]
         return full
 
-    def _shapes_of_calls(self, template: Template, shape: tf.TensorShape) -> CallShapes:
+    def _calls_of(self, template: Template, shape: tf.TensorShape) -> Mapping[str, Any]:
+        """The nodes of `template` that call functions, with their shapes for an input of `shape`.
+
+        By name.
+        """
         key = (template, str(shape))
-        if key not in self._call_shapes:
-            self._call_shapes[key] = template.call_shapes_for(shape)
-        return self._call_shapes[key]
+        if key not in self._call_nodes:
+            shapes = template.call_shapes_for(shape)
+            self._call_nodes[key] = {
+                pattern.node.name: with_shapes(pattern.node, shapes[pattern.node.name])
+                for pattern in template.patterns
+                if pattern.node.name in shapes
+            }
+        return self._call_nodes[key]
 
     def _exists(self, name: str) -> bool:
         """Whether the op of a variable is there, from before or by another copy."""
         if name in self._nodes:
             return True
+        if self.graph.unique_name(name, mark_as_used=False) == name:
+            return False  # at a twentieth of what it takes TensorFlow to say so by an error
         try:
             self.graph.get_operation_by_name(name)
         except KeyError:

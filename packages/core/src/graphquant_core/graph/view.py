@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from functools import cached_property
+from itertools import chain
+from operator import itemgetter
 
 import tensorflow as tf
 
@@ -49,15 +51,15 @@ class GraphView:
 
         Asking every op for its type costs more than all else that most questions need.
         """
-        places = [place for kind in set(types) for place in self._by_type.get(kind, ())]
-        return [op for _, op in sorted(places, key=lambda place: place[0])]
+        found = [self._by_type[kind] for kind in set(types) if kind in self._by_type]
+        # Those of one type are in order.
+        places = found[0] if len(found) == 1 else sorted(chain(*found), key=itemgetter(0))
+        return [op for _, op in places]
 
     @cached_property
     def _consumers(self) -> dict[tf.Operation, list[tuple[tf.Operation, int]]]:
         found: dict[tf.Operation, list[tuple[tf.Operation, int]]] = defaultdict(list)
-        for op in self.operations:
-            for port, tensor in enumerate(op.inputs):
-                found[tensor.op].append((op, port))
+        _add_consumers(found, self.operations)
         return found
 
     def extend(self, redirected: Iterable[tuple[tf.Operation, int]] = ()) -> None:
@@ -69,12 +71,12 @@ class GraphView:
         operations = tuple(self.graph.get_operations())
         added = operations[known:]
         if "_consumers" in self.__dict__:
-            entries = [(op, port) for op in added for port in range(len(op.inputs))]
-            for op, port in (*entries, *redirected):
+            _add_consumers(self._consumers, added)
+            for op, port in redirected:
                 self._consumers[op.inputs[port].op].append((op, port))
         if "_data_ops" in self.__dict__:
             for op in added:
-                if self.brings_data(op) or any(x.op in self._data_ops for x in op.inputs):
+                if any(x.op in self._data_ops for x in op.inputs) or self.brings_data(op):
                     self._data_ops.add(op)
         if "_by_type" in self.__dict__:
             for place, op in enumerate(added, known):
@@ -102,7 +104,15 @@ class GraphView:
 
     @cached_property
     def _data_ops(self) -> set[tf.Operation]:
-        return self.downstream(op for op in self.operations if self.brings_data(op))
+        starts: list[tf.Operation] = []
+        for places in self._by_type.values():
+            ops = [op for _, op in places]
+            if not _may_have_no_inputs(ops[0]):
+                # One answer for all of the type: asking 100,000 ops takes longer than the walk.
+                starts.extend(ops if self.brings_data(ops[0]) else ())
+            else:
+                starts.extend(filter(self.brings_data, ops))
+        return self.downstream(starts)
 
     @cached_property
     def _fresh(self) -> dict[str, bool]:
@@ -125,6 +135,22 @@ class GraphView:
         turns it into a constant.
         """
         return tensor.op in self._data_ops
+
+
+def _add_consumers(
+    found: dict[tf.Operation, list[tuple[tf.Operation, int]]], operations: Iterable[tf.Operation]
+) -> None:
+    for op in operations:
+        for port, tensor in enumerate(op.inputs):
+            found[tensor.op].append((op, port))
+
+
+def _may_have_no_inputs(op: tf.Operation) -> bool:
+    """Whether some ops of the type of `op` have inputs and others may have none."""
+    if op.op_def is None:
+        return True
+    arguments = op.op_def.input_arg
+    return bool(arguments) and all(one.number_attr or one.type_list_attr for one in arguments)
 
 
 def _brings_fresh_data(op: tf.Operation) -> bool:

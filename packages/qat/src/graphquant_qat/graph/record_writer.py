@@ -144,11 +144,10 @@ def _check_finite(
     names: Sequence[str], scale_d: tf.Tensor, scale_w: ScaleVector, owners: np.ndarray
 ) -> tf.Operation:
     finite = tf.math.is_finite(tf.concat([scale_d, scale_w.values], 0))
-    channels = [np.arange(np.count_nonzero(owners == index)) for index in range(len(names))]
     weights = [
         f'weight of layer "{name}", channel {channel},'
-        for name, numbers in zip(names, channels, strict=True)
-        for channel in numbers
+        for name, count in zip(names, np.bincount(owners, minlength=len(names)), strict=True)
+        for channel in range(count)
     ]
     subjects = [*(f'activation of layer "{name}"' for name in names), *weights]
     message = "has a scale that is not finite: the weights or the range hold NaN or infinity"
