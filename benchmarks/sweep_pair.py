@@ -25,7 +25,7 @@ from graphquant_core.exceptions import GraphQuantError
 if TYPE_CHECKING:
     from graphquant_export.verification import Verification
 
-BATCH = 16
+BATCH = 8
 
 
 class _Given(NamedTuple):
