@@ -1,20 +1,23 @@
-"""One model through `quantize`, `export` and `verify` for one target; prints a row as JSON.
+"""One model through `quantize`, `export` and `verify`; prints a row as JSON for each target.
 
-`python -m benchmarks.sweep_pair MODEL FOLDER TARGET`: MODEL is a file, FOLDER holds
-calibration.npz and samples.npz. A process of its own: a converter may crash, and its peak of memory
-is the pair's. The first pair of a model leaves the frozen graph for the others.
+`python -m benchmarks.sweep_pair MODEL FOLDER TARGET...`: MODEL is a file, FOLDER holds
+calibration.npz and samples.npz. A process of its own: a converter may crash. The model is loaded
+once, within the first target's seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import resource
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 import graphquant_export as gq
 from graphquant_core.exceptions import GraphQuantError
@@ -22,58 +25,67 @@ from graphquant_core.exceptions import GraphQuantError
 if TYPE_CHECKING:
     from graphquant_export.verification import Verification
 
-BATCH = 16
+BATCH = 8
+
+
+class _Given(NamedTuple):
+    model: gq.LoadedModel
+    calibration: dict[str, np.ndarray]
+    samples: dict[str, np.ndarray]
 
 
 def main() -> None:
-    """Run one pair."""
+    """Run a model's pairs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("target")
+    parser.add_argument("targets", nargs="+")
     arguments = parser.parse_args()
-    row: dict[str, Any] = {"seconds": {}}
+    given = functools.cache(functools.partial(_load, arguments.model, arguments.folder))
+    for target in arguments.targets:
+        print(json.dumps(_row(given, target, arguments.folder)), flush=True)
+
+
+def _load(model: Path, folder: Path) -> _Given:
+    loaded = gq.load_model(model)
+    files = [folder / f"{name}.npz" for name in ("calibration", "samples")]
+    return _Given(loaded, *(gq.load_samples(file, loaded.inputs) for file in files))
+
+
+def _row(given: Callable[[], _Given], target: str, folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"target": target, "seconds": {}}
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
     try:
-        with tempfile.TemporaryDirectory(dir=arguments.folder) as into:
-            run(arguments.model, arguments.folder, arguments.target, Path(into) / "model", row)
+        with tempfile.TemporaryDirectory(dir=folder) as into:
+            _run(given, target, Path(into) / "model", row)
         row["verdict"] = "right" if not row["problems"] else "wrong"
     except GraphQuantError as error:
         row |= {"verdict": "refused", "reason": f"{type(error).__name__}: {error}"}
     except Exception as error:  # noqa: BLE001 - what isn't ours is what the sweep looks for
         row |= {"verdict": "crash", "reason": f"{type(error).__name__}: {error}"}
-    used = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    row["peak_mb"] = round(max(resource.getrusage(who).ru_maxrss for who in used) / 1024)
-    json.dump(row, sys.stdout)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {**row, "peak_mb": round(max(_peak_kb(), children) / 1024)}
 
 
-def run(model: Path, folder: Path, target: str, save_path: Path, row: dict[str, Any]) -> None:
+def _peak_kb() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def _run(given: Callable[[], _Given], target: str, save_path: Path, row: dict[str, Any]) -> None:
     """Fills `row` as far as the pair gets."""
     clock = _Clock(row["seconds"])
-    loaded = _loaded(model, folder)
-    calibration, samples = (
-        gq.load_samples(folder / f"{name}.npz", loaded.inputs)
-        for name in ("calibration", "samples")
-    )
+    model, calibration, samples = given()
     clock("load")
-    record = gq.quantize(loaded, calibration, target, batch_size=BATCH)
+    record = gq.quantize(model, calibration, target, batch_size=BATCH)
     row["layers"] = len(record)
     clock("quantize")
-    artifact = gq.export(loaded, record, target, save_path, samples=calibration)
+    artifact = gq.export(model, record, target, save_path, samples=calibration)
     row["bytes"] = sum(path.stat().st_size for path in artifact.paths)
     clock("export")
     found = gq.verify(artifact, samples, layers=True, batch_size=BATCH)
     clock("verify")
     row |= figures(found)
-
-
-def _loaded(model: Path, folder: Path) -> gq.LoadedModel:
-    frozen, names = folder / "frozen.pb", folder / "outputs.json"
-    if names.exists():
-        return gq.load_model(frozen, json.loads(names.read_text()))
-    loaded = gq.load_model(model)
-    frozen.write_bytes(loaded.graph_def.SerializeToString())
-    names.write_text(json.dumps(loaded.outputs))
-    return loaded
 
 
 def figures(found: Verification) -> dict[str, Any]:
@@ -85,6 +97,7 @@ def figures(found: Verification) -> dict[str, Any]:
     executions = [row.execution for row in found.executions]
     return {
         "problems": list(found.problems()),
+        "carried": list(found.carried()),
         "sqnr_float": beside.sqnr,
         "top1_float": beside.agreement if first.classes else None,
         "sqnr_exact": held.sqnr,

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sweep_models import LARGER, SIZE
+
 Row = Mapping[str, Any]
 _LONGEST = 300
 
@@ -26,12 +28,15 @@ at the same time: seconds are upper bounds.
 - SQNR of the output in dB, beside the float model and beside the exact integers; "=" where nothing
   differs.
 - *peak*: memory of the largest process.
+- *input*: sides of an image; what isn't 64 is as small as the architecture takes.
 
-A top-1 agreement may be *wrong* although every layer is right on its own: random weights carry
-single codes that round the other way through dozens of layers, to another class than a near tie.
+Random weights carry single codes that round the other way through dozens of layers, to another
+class than a near tie. Where every layer and the output are right for what they were given, that is
+no problem to `verify`.
 """
 COLUMNS = (
     "model",
+    "input",
     "target",
     "verdict",
     "int8",
@@ -70,6 +75,7 @@ def _cells(row: Row) -> list[str]:
     peak = row.get("peak_mb")
     return [
         row["model"],
+        str(LARGER.get(row["model"], SIZE)),
         row["target"],
         row["verdict"],
         int8,

@@ -30,6 +30,7 @@ from graphquant_export.post_training.equalize import (
 from graphquant_export.post_training.estimators import range_estimator
 from graphquant_export.post_training.places import quantized_places
 from graphquant_export.post_training.samples import Float32Array, sample_values
+from graphquant_export.post_training.top_scores import top_scores
 from graphquant_export.post_training.weight_scales import weight_scales
 from graphquant_export.quantized.complete_record import complete_record
 from graphquant_export.quantized.find_layers import (
@@ -71,7 +72,8 @@ def quantize_post_training(
         calibration: Samples for each placeholder, by its name; a hundred or so that look like
             what the model will see.
         activation: ``"mse"``, ``"ifmr"`` (AMCT's search), ``"min_max"`` or ``"percentile"``, or a
-            function like those of `graphquant_core.calibration`.
+            function like those of `graphquant_core.calibration`. Whatever it says, the range of
+            scores that a softmax or an argmax takes holds the largest one.
         skip_layers: Names or patterns of layers that stay float.
         target: Name of the target that the record is for, or several: the grids of what it rounds
             besides the inputs of layers are estimated, too, so that an export needs no calibration.
@@ -130,9 +132,14 @@ def quantize_post_training(
         return record
 
     def observe(tensors: Sequence[str]) -> dict[str, Range]:
-        found = sample_values(import_frozen(simulated.graph_def), tensors, calibration, batch_size)
-        ends = {name: estimate(value, INT8) for name, value in found.items()}
-        return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+        graph = import_frozen(simulated.graph_def)
+        whole = top_scores(graph, tensors)
+        found = sample_values(graph, tensors, calibration, batch_size)
+        ends: dict[str, Range] = {}
+        for name, value in found.items():
+            low, high = map(float, estimate(value, INT8))
+            ends[name] = (low, max(high, float(value.max())) if name in whole else high)
+        return ends
 
     with nothing_said("graphquant_export"):
         simulated = simulate(model, names, record)

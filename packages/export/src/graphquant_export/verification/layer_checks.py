@@ -44,37 +44,43 @@ class LayersComparing:
         if self._own_inputs is not None:
             self._own_inputs.close()
 
-    def add(self, found: Mapping[str, LayerOutput], batch: Batch) -> dict[str, Array]:
+    def add(
+        self, found: Mapping[str, LayerOutput], batch: Batch
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Adds what the runtime computed for each layer.
 
-        Returns: each output as it should be for that, by its name; none when no layer is shown.
+        Returns: each output by its name, exact, and as it should be for what the runtime returned
+        for the layers; neither when no layer is shown.
 
         Raises:
             ModelFileError: The runtime names a tensor that the simulation doesn't have, or its
                 shape is another.
         """
+        if not found:
+            return {}, {}
         nodes = {layer: self._node(layer, output.tensor) for layer, output in found.items()}
         taken = {name: self._truths.taken[name] for name in found if name in self._truths.taken}
         tensors = [tensor for several in taken.values() for tensor in several]
-        exact = self._truths.exact.run([*nodes.values(), *tensors], batch.feeds)
+        if self._own_inputs is None:
+            announced = [*self._outputs, *tensors]
+            self._own_inputs = OwnInputs(self._truths.exact, set(nodes.values()), announced)
+        wanted = [*nodes.values(), *self._outputs]
+        exact = self._own_inputs.run([*wanted, *tensors], batch.feeds)
         for name, several in taken.items():
             for tensor in several:
                 grid = self._truths.results[name].grid
                 self._cut_off.setdefault(name, CutOff(grid)).add(exact[tensor])
-        if not found:
-            return {}
         for layer, output in found.items():
             if layer not in self._compared:
                 self._compared[layer] = self._start(layer, output)
             _, whole, _ = self._compared[layer]
             whole.add(output.value, exact[nodes[layer]])
-        if self._own_inputs is None:
-            self._own_inputs = OwnInputs(self._truths.exact, set(nodes.values()), self._outputs)
+        outputs = {name: exact[name] for name in self._outputs}
         returned = {nodes[layer]: output.value for layer, output in found.items()}
-        exact = self._own_inputs.run(batch.feeds, returned)
+        exact = self._own_inputs.run(wanted, batch.feeds, returned)
         for layer, output in found.items():
             self._compared[layer][2].add(output.value, exact[nodes[layer]])
-        return {name: exact[name] for name in self._outputs}
+        return outputs, {name: exact[name] for name in self._outputs}
 
     def _start(self, layer: str, output: LayerOutput) -> tuple[str, Comparing, Comparing]:
         planned = self._truths.results.get(layer)

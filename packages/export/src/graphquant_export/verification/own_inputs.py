@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -16,45 +16,50 @@ Array = npt.NDArray[Any]
 
 
 class OwnInputs:
-    """The graph of `exact`, cut behind each of `nodes`.
+    """The graph of `exact`, in which another value may be given to what takes one of `nodes`.
 
-    What takes the value of a node takes a placeholder in its place, so that a difference that
-    arises in one layer is not carried into the next.
+    So one session computes a layer both of the exact results of those before it and of what the
+    runtime returned for them, and a difference that arises in one is not carried into the next.
 
     Args:
         exact: The graph.
         nodes: Names of the ops whose first output the runtime returned.
-        outputs: Names of the ops that are the model's outputs.
+        wanted: Names of further ops or tensors whose values are asked for.
     """
 
-    def __init__(
-        self, exact: GraphRunner, nodes: Collection[str], outputs: Collection[str]
-    ) -> None:
+    def __init__(self, exact: GraphRunner, nodes: Collection[str], wanted: Collection[str]) -> None:
         editor = GraphDefEditor(exact.graph.as_graph_def())
-        self._given = {node: _cut(editor, exact.graph, node) for node in nodes}
-        self._wanted = list(dict.fromkeys([*nodes, *outputs]))
-        self._runner = GraphRunner(editor.graph_def(self._wanted))
+        self._given = {node: _opened(editor, exact.graph, node) for node in nodes}
+        kept = dict.fromkeys([*nodes, *(name.partition(":")[0] for name in wanted)])
+        self._runner = GraphRunner(editor.graph_def([*kept]))
 
     def close(self) -> None:
         """Closes what the graph was run in."""
         self._runner.close()
 
-    def run(self, feeds: Mapping[str, Array], returned: Mapping[str, Array]) -> dict[str, Array]:
-        """Value of each node, and of each output.
+    def run(
+        self,
+        names: Iterable[str],
+        feeds: Mapping[str, Array],
+        returned: Mapping[str, Array] | None = None,
+    ) -> dict[str, Array]:
+        """Value of each of `names`.
 
         Args:
+            names: Names of ops or tensors that were announced.
             feeds: By tensor name, as `checked_feeds` has them.
-            returned: What the runtime returned for each node.
+            returned: What the runtime returned for each node; by default the exact values.
         """
-        values = {f"{self._given[node]}:0": value for node, value in returned.items()}
-        return self._runner.run(self._wanted, {**feeds, **values})
+        values = {f"{self._given[node]}:0": value for node, value in (returned or {}).items()}
+        return self._runner.run(names, {**feeds, **values})
 
 
-def _cut(editor: GraphDefEditor, graph: tf.Graph, node: str) -> str:
+def _opened(editor: GraphDefEditor, graph: tf.Graph, node: str) -> str:
     tensor = graph.get_operation_by_name(node).outputs[0]
     name = editor.unique_name(f"{node}/returned")
     takers = editor.consumers(node)
-    editor.add(node_def(name, "Placeholder", dtype=tensor.dtype, shape=tensor.shape))
+    shape = tensor.shape
+    editor.add(node_def(name, "PlaceholderWithDefault", [node], dtype=tensor.dtype, shape=shape))
     for taker, port in takers:
         editor.set_input(taker, port, name)
     return name

@@ -102,12 +102,13 @@ def verify(
             opened.callback(compared.close)
         done, total = 0, batches.total
         for batch in batches:
+            exact: Mapping[str, np.ndarray] = {}
             own: Mapping[str, np.ndarray] = {}
             if compared is not None:
                 with _naming(artifact):
                     found = runtime.layer_outputs(batch.by_op())
-                own = compared.add(found, batch)
-            _compare_outputs(artifact, runtime, truths, outputs, batch, own)
+                exact, own = compared.add(found, batch)
+            _compare_outputs(artifact, runtime, truths, outputs, batch, exact, own)
             done += batch.size
             logger.info("%s: %d of %d samples are verified", artifact.target, done, total)
             if progress is not None:
@@ -130,10 +131,12 @@ def _compare_outputs(
     truths: Truths,
     outputs: Mapping[str, OutputComparing],
     batch: Batch,
+    exact: Mapping[str, np.ndarray],
     own: Mapping[str, np.ndarray],
 ) -> None:
-    simulation = truths.simulation.run(outputs, batch.feeds)
-    reference = truths.reference.run(outputs, batch.feeds) if truths.reference else {}
+    exact = exact or truths.exact.run(outputs, batch.feeds)
+    reference = exact if truths.reference else {}
+    simulation = truths.simulation.run(outputs, batch.feeds) if truths.reference else exact
     before: Mapping[str, np.ndarray] = {}
     if truths.float_model is truths.simulation:
         before = simulation

@@ -39,6 +39,15 @@ class Grids:
         wanted, raw = self._wanted(tensor)
         return widest(wanted) if wanted and not raw else None
 
+    def of_all(self, tensor: int) -> ValueGrid | None:
+        """The one grid that all who take the value `tensor` want.
+
+        Where they want several, each rounds it for itself: rounded to one of them first, it would
+        be off by half a step of that on its way to the others.
+        """
+        wanted, raw = self._wanted(tensor)
+        return next(iter(wanted)) if len(wanted) == 1 and not raw else None
+
     def _wanted(self, tensor: int) -> Wants:
         """(grids that are wanted, whether something takes the value as float)."""
         if tensor not in self._wants:

@@ -82,7 +82,9 @@ class _Planner:
 
     def _result(self, index: int, op: Op, given: list[ValueGrid]) -> ValueGrid | None:
         """The grid of what `op` returns; ``None`` when it must run in float."""
-        wanted = self._grids.of_value(op.outputs[0])
+        # A layer's kernel returns integers, whoever takes them.
+        layer = op.kind in WEIGHT_PORTS
+        wanted = (self._grids.of_value if layer else self._grids.of_all)(op.outputs[0])
         if op.kind in MOVING or op.kind in AVERAGING:
             if op.kind in AVERAGING and wanted is None:
                 return None
@@ -91,7 +93,7 @@ class _Planner:
             return given[0] if len(set(given)) == 1 else wanted
         if op.kind in FIXED_RESULTS:
             return wanted if wanted == FIXED_RESULTS[op.kind] else None
-        if op.kind in WEIGHT_PORTS:
+        if layer:
             return wanted if self._layers.get(index) == given[0] else None
         if op.kind in RESCALING and all(self._has_kernel(edge) for edge in op.inputs):
             return wanted
@@ -112,4 +114,4 @@ class _Planner:
             return None
         if edge.quantizers:
             return self._grids.quantizers[edge.quantizers[-1]]
-        return self.values.get(edge.tensor) or self._grids.of_value(edge.tensor)
+        return self.values.get(edge.tensor) or self._grids.of_all(edge.tensor)

@@ -25,11 +25,15 @@ class LayerResult:
         tensor: Its name.
         node: Name of the node of the TensorFlow graph with the same value.
         axes: Where each of its axes is in TensorFlow's layout; ``None`` when that is its own.
+        maker: Name of the file's node that sums.
+        direct: Whether that node gives it, and no bias is added afterwards.
     """
 
     tensor: str
     node: str
     axes: tuple[int, ...] | None
+    maker: str
+    direct: bool = True
 
     def in_tensorflow(self, value: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """`value` in TensorFlow's layout."""
@@ -51,7 +55,8 @@ def layer_result(view: ModelView, node: onnx.NodeProto, layer: PlannedLayer) -> 
         axes = [0, rank - 1, *range(1, rank - 1)]
     has_bias = len(node.input) > 2 or layer.grouped
     own = layer.result if has_bias else layer.op
-    result = LayerResult(node.output[0], own.name, None if axes is None else tuple(axes))
+    layout = None if axes is None else tuple(axes)
+    result = LayerResult(node.output[0], own.name, layout, node.name)
     tensor = node.output[0]
     while not has_bias:
         takers = view.takers(tensor)
@@ -64,7 +69,7 @@ def layer_result(view: ModelView, node: onnx.NodeProto, layer: PlannedLayer) -> 
         has_bias = _takes(view, taker, f"{layer.name}/bias")
         if has_bias:
             layout = None if axes is None else tuple(axes)
-            result = LayerResult(tensor, layer.result.name, layout)
+            result = LayerResult(tensor, layer.result.name, layout, node.name, direct=False)
     return result
 
 

@@ -21,6 +21,7 @@ from graphquant_export.targets.onnx.layer_results import LayerResult, layer_resu
 from graphquant_export.targets.onnx.model_file import ModelView, read_model
 from graphquant_export.targets.onnx.planned import planned
 from graphquant_export.targets.onnx.sessions import Session
+from graphquant_export.targets.onnx.shown_layers import ShownLayers
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +46,7 @@ class OnnxRuntime:
         self._session = Session(self._model, self._where)
         self._planned = planned(self._source)
         self._defaults = default_feeds(self._planned.graph)
+        self._shown: ShownLayers | None = None
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Value of each of `outputs`, float32 where the model has floats, in TensorFlow's layout.
@@ -71,25 +73,16 @@ class OnnxRuntime:
     def layer_outputs(self, feeds: Mapping[str, Array]) -> dict[str, LayerOutput]:
         """What each quantised layer returned, by name, in the graph's order.
 
-        The results become outputs of the model in memory, and ONNX Runtime sums the integers and
-        scales of the file in float32: its own kernels would round the result as well.
+        Where a kernel of ONNX Runtime rounds a layer's sums, that is what is shown: the values are
+        of the run that gives the outputs.
 
         Raises: as `run`.
         """
-        shown = self._layer_results()
-        model = onnx.ModelProto.FromString(self._model.SerializeToString())
-        tensors = list(dict.fromkeys(result.tensor for result in shown.values()))
-        model.graph.output.extend(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            for name in tensors
-            if name not in self._outputs
-        )
-        found = Session(model, self._where, integers=False).run(tensors, self._fed(feeds))
-        values = dict(zip(tensors, found, strict=True))
-        return {
-            name: LayerOutput(result.node, result.in_tensorflow(values[result.tensor]))
-            for name, result in shown.items()
-        }
+        if self._shown is None:
+            self._shown = ShownLayers(
+                self._model, self._session.optimized, self._layer_results(), self._where
+            )
+        return self._shown.run(self._fed(feeds))
 
     def executions(self) -> tuple[LayerExecution, ...]:
         """How the file computes each layer of the frozen graph's plan.
@@ -106,7 +99,7 @@ class OnnxRuntime:
         """
         optimized = ModelView(self._session.optimized)
         return {
-            name: integer_kernel(optimized, name) or self._view.nodes[name].op_type
+            name: (integer_kernel(optimized, name) or self._view.nodes[name]).op_type
             for name in self._planned.layers
             if name in self._view.nodes
         }

@@ -41,7 +41,7 @@ class Session:
     Args:
         model: The model.
         where: What to call it in messages.
-        integers: Whether sums may run in integers.
+        optimize: Whether it may be changed: a model that was isn't anew.
 
     Attributes:
         optimized: What ONNX Runtime made of the model, which it then runs.
@@ -52,7 +52,7 @@ class Session:
         ModelFileError: ONNX Runtime refuses the model; holds `where` and its reason.
     """
 
-    def __init__(self, model: onnx.ModelProto, where: str, *, integers: bool = True) -> None:
+    def __init__(self, model: onnx.ModelProto, where: str, *, optimize: bool = True) -> None:
         runtime = require("onnxruntime")
         self.version = str(runtime.__version__)
         self._where = where
@@ -62,10 +62,11 @@ class Session:
             options = runtime.SessionOptions()
             options.log_severity_level = 4
             options.optimized_model_filepath = str(written)
-            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            config = session_config(opset_of(model))
-            config["session.disable_quant_qdq"] = str(int(not integers))
-            for key, value in config.items():
+            levels = runtime.GraphOptimizationLevel
+            options.graph_optimization_level = (
+                levels.ORT_ENABLE_EXTENDED if optimize else levels.ORT_DISABLE_ALL
+            )
+            for key, value in session_config(opset_of(model)).items():
                 options.add_session_config_entry(key, value)
             content = model.SerializeToString()
             try:
