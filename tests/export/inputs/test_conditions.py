@@ -313,3 +313,14 @@ def test_one_array_is_for_the_input_without_a_default(tmp_path):
     rows: Sequence[Any] = np.ones((4, 3), np.float32)
     np.save(tmp_path / "x.npy", rows)
     assert list(load_samples(tmp_path / "x.npy", model)) == ["x"]
+
+
+def test_the_outcome_of_a_condition_is_no_output(tmp_path):
+    """TensorFlow passes it on into each branch, for what is constant there to wait for."""
+    _use("switch")
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None], "x")
+        training = v1.placeholder(tf.bool, [], "training")
+        y = tf.cond(training, lambda: tf.exp(x), lambda: tf.sin(x))
+        tf.identity(y, name="out")
+    assert _loaded(graph.as_graph_def(), tmp_path).outputs == ("out",)
