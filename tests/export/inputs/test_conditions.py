@@ -19,6 +19,7 @@ from graphquant_core.exceptions import (
     UnknownNameError,
     UnsupportedLayerError,
 )
+from graphquant_core.graph.frozen import import_frozen, load_graph_def
 from graphquant_export import export, quantize
 from graphquant_export.inputs import LoadedModel, load_model, load_samples
 from graphquant_export.inputs.propose import propose_inputs
@@ -128,6 +129,37 @@ def test_a_default_decides_by_itself(tmp_path, caplog, kind, switch):
     assert f'the default of "{name}"' in caplog.text
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_value_that_is_given_goes_before_the_default(tmp_path, kind, training):
+    """Whether it is the same or another one."""
+    _use(kind)
+    graph_def = _network(_default)
+    model = _loaded(graph_def, tmp_path, input_values={"training": training, "keep_prob": 1})
+    assert model.inputs == ("x",)
+    assert not CONDITIONS & _types(model)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+    expected = _run(graph, {"x": X, "training": training, "keep_prob": 1})
+    np.testing.assert_allclose(_run(model.graph(), {"x": X}), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_may_begin_in_the_branch_that_is_taken(tmp_path, kind):
+    """Whose ops have names once the condition is decided."""
+    _use(kind)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 3], "x")
+        training = v1.placeholder_with_default(False, [], "training")
+        y = tf.cond(training, lambda: x, lambda: tf.exp(x, name="exp") * 2.0, name="c")
+        tf.identity(y, name="out")
+    model = _loaded(graph.as_graph_def(), tmp_path, inputs=["c/exp"])
+    assert model.inputs == ("c/exp",)
+    rows = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(_run(model.graph(), {"c/exp": rows}), rows * 2)
+
+
 @pytest.mark.parametrize("target", ["litert", "mnn", "onnx"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_with_a_switch_for_training_reaches_every_target(tmp_path, kind, target):
@@ -157,9 +189,9 @@ def test_a_condition_that_is_left_names_what_decides_it(tmp_path, kind):
             export(model, record, target, tmp_path / "q")
 
 
-def _moving_average(references: bool) -> tuple[v1.GraphDef, np.ndarray]:
+def _moving_average(kind: str, references: bool) -> tuple[v1.GraphDef, np.ndarray]:
     """A graph that keeps moving averages in its branch for training, frozen; and what it gave."""
-    _use("switch")
+    _use(kind)
     (v1.disable_resource_variables if references else v1.enable_resource_variables)()
     random = np.random.default_rng(2)
     with tf.Graph().as_default() as graph:
@@ -167,17 +199,19 @@ def _moving_average(references: bool) -> tuple[v1.GraphDef, np.ndarray]:
         training = v1.placeholder_with_default(False, [], "training")
         y = tf.nn.conv2d(x, random.normal(size=(3, 3, 2, 8)).astype(np.float32), 1, "SAME")
         mean, variance = tf.nn.moments(y, [0, 1, 2])
-        average = tf.train.ExponentialMovingAverage(0.5)
+        means = v1.get_variable("mean", [8]), v1.get_variable("variance", [8])
 
         def train() -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.control_dependencies([average.apply([mean, variance])]):
+            changes = zip(means, (mean, variance), strict=True)
+            kept = [v1.assign_sub(old, (old - new) * 0.5) for old, new in changes]
+            with tf.control_dependencies(kept):
                 return tf.identity(mean), tf.identity(variance)
 
         def infer() -> tuple[tf.Tensor, tf.Tensor]:
-            return average.average(mean), average.average(variance)
+            return tf.identity(means[0]), tf.identity(means[1])
 
         mean, variance = tf.cond(training, train, infer)
-        tf.nn.batch_normalization(y, mean, variance, None, None, 1e-3, name="out")
+        tf.nn.batch_normalization(y, mean, tf.abs(variance), None, None, 1e-3, name="out")
         with v1.Session() as session:
             session.run(v1.global_variables_initializer())
             session.run("out/add_1:0", {x: X, training: True})
@@ -188,15 +222,23 @@ def _moving_average(references: bool) -> tuple[v1.GraphDef, np.ndarray]:
     return frozen, expected
 
 
-@pytest.mark.parametrize("references", [True, False])
-def test_moving_averages_that_were_frozen_with_the_graph_are_no_trouble(tmp_path, references):
-    """TensorFlow refuses such a graph: "incompatible with expected float_ref", or "resource"."""
-    graph_def, expected = _moving_average(references)
-    with pytest.raises(ValueError, match="incompatible with expected"), tf.Graph().as_default():
-        tf.import_graph_def(graph_def, name="")
+@pytest.mark.parametrize(
+    ("kind", "references"), [("switch", True), ("switch", False), ("if", False)]
+)
+def test_moving_averages_that_were_frozen_with_the_graph_are_no_trouble(tmp_path, kind, references):
+    """TensorFlow refuses such a graph: "float_ref", or "resource", is expected."""
+    graph_def, expected = _moving_average(kind, references)
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="expected"):
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
+        _run(graph, {"x": X, "training": True}, "out/add_1")
     model = _loaded(graph_def, tmp_path)
     assert (model.inputs, model.outputs) == (("x",), ("out/add_1",))
     np.testing.assert_allclose(_run(model.graph(), {"x": X}, "out/add_1"), expected, atol=1e-6)
+    (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
+    graph = import_frozen(load_graph_def(tmp_path / "m.pb"))
+    again = _run(graph, {"x": X, "training": False}, "out/add_1")
+    np.testing.assert_allclose(again, expected, atol=1e-6)
 
 
 BOOLEANS = ("a", "b", "c")

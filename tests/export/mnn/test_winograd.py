@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from graphquant_core.exceptions import ConfigError
 from graphquant_export.targets.mnn import ConverterCommand, convert, run_mnn_model
 
 v1 = tf.compat.v1
@@ -36,3 +37,11 @@ def test_small_tiles_of_winograd_are_as_exact_as_none(tmp_path: Path) -> None:
     assert usual > 10 * small
     assert small < 3e-6
     assert without < 3e-6
+
+
+@pytest.mark.usefixtures("mnn")
+@pytest.mark.parametrize("level", [-1, 4, 1.5, "3", True])
+def test_a_level_that_mnn_has_not_is_refused(level: object) -> None:
+    """Before anything runs."""
+    with pytest.raises(ConfigError, match=r"winograd_level .* must be an integer from 0 to 3"):
+        run_mnn_model("missing.mnn", {}, ["y"], winograd_level=level)  # type: ignore[arg-type]

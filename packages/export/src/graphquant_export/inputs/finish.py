@@ -1,4 +1,4 @@
-"""The last steps for every kind of model: take branches, prune, check weights, list inputs."""
+"""The last steps for every kind of model: prune, check the weights, list the placeholders."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import tensorflow as tf
 
 from graphquant_core.exceptions import NonFiniteError
 from graphquant_core.graph.frozen import GraphDefEditor
-from graphquant_export.inputs.branches.decide import decide_conditions
 from graphquant_export.inputs.dense_layers import with_dense_layers
-from graphquant_export.inputs.dropout import without_dropout
-from graphquant_export.inputs.inline import inline_layers
 from graphquant_export.inputs.loaded_model import LoadedModel
 from graphquant_export.inputs.single_precision import as_single_precision
 
@@ -24,9 +21,6 @@ def finish(
 ) -> LoadedModel:
     """`graph_def` pruned to `outputs`, in float32, with a MatMul for each product with a weight.
 
-    Of a condition that constants or defaults decide the branch that is taken is left, and of
-    dropout that drops nothing what it was of.
-
     Args:
         graph_def: Frozen graph.
         outputs: Names of ops in it.
@@ -34,11 +28,8 @@ def finish(
 
     Raises:
         NonFiniteError: A constant of more than one element holds NaN; names it.
-        ConfigError: An output is computed only in a branch that isn't taken.
     """
-    graph_def = decide_conditions(GraphDefEditor(graph_def).graph_def(outputs), outputs)
-    graph_def = without_dropout(inline_layers(graph_def, outputs)[0], outputs)
-    pruned = as_single_precision(graph_def)
+    pruned = as_single_precision(GraphDefEditor(graph_def).graph_def(outputs))
     for node in pruned.node:
         if node.op == "Const":
             _check_weight(node)

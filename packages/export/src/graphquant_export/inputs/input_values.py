@@ -17,7 +17,7 @@ from graphquant_export.inputs.loaded_model import LoadedModel
 
 
 def with_input_values(model: LoadedModel, values: Mapping[str, npt.ArrayLike]) -> LoadedModel:
-    """`model` with a constant in the place of each input of `values`, and what that decides.
+    """`model` with a constant in the place of each input of `values`.
 
     Args:
         model: The model.
@@ -25,7 +25,7 @@ def with_input_values(model: LoadedModel, values: Mapping[str, npt.ArrayLike]) -
 
     Raises:
         UnknownNameError: A name is none of an input; lists those that there are.
-        ConfigError: All inputs have values, or an output is in a branch that is never taken.
+        ConfigError: All inputs have values.
         RangeError: A value doesn't have the type or the shape of its input.
         NonFiniteError: A value holds NaN or infinity.
     """

@@ -64,14 +64,17 @@ def load_model(
         )
     _import_tensorflow()
     loaded = _load(model, outputs, signature)
-    if inputs is not None:
-        from graphquant_export.inputs.begin_at import begin_at
-
-        loaded = begin_at(loaded, inputs, keep_outputs=outputs is not None)
     if input_values is not None:
         from graphquant_export.inputs.input_values import with_input_values
 
         loaded = with_input_values(loaded, input_values)
+    from graphquant_export.inputs.settled import settled
+
+    loaded = settled(loaded)
+    if inputs is not None:
+        from graphquant_export.inputs.begin_at import begin_at
+
+        loaded = begin_at(loaded, inputs, keep_outputs=outputs is not None)
     if input_shapes is not None:
         from graphquant_export.inputs.input_shapes import with_input_shapes
 

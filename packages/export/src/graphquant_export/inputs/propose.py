@@ -22,6 +22,7 @@ from graphquant_export.inputs.branches.undecided import conditions, deciding_inp
 from graphquant_export.inputs.input_shapes import with_input_shapes
 from graphquant_export.inputs.input_values import with_input_values
 from graphquant_export.inputs.loaded_model import LoadedModel
+from graphquant_export.inputs.settled import settled
 
 _FOREIGN = frozenset(
     {
@@ -66,7 +67,7 @@ def propose_inputs(model: LoadedModel) -> Proposal:
     proposal = Proposal()
     if switches := _switches(model):
         proposal = Proposal(dict.fromkeys(switches, False), next(iter(switches.values())))
-        model = with_input_values(model, proposal.input_values)
+        model = settled(with_input_values(model, proposal.input_values))
     view, model = _of_layers(model)
     foreign = [op for op in view.operations if _is_foreign(op) and _has_data(view, op)]
     begin = _begin(view, model.outputs, foreign)
@@ -87,7 +88,7 @@ def propose_inputs(model: LoadedModel) -> Proposal:
 def _switches(model: LoadedModel) -> dict[str, tuple[str, str]]:
     """Name and type of a condition, by the name of the boolean input that alone decides it."""
     view = GraphView(model.graph())
-    found = {deciding_input(op): (op.name, op.type) for op in reversed(conditions(view))}
+    found = {deciding_input(view, op): (op.name, op.type) for op in reversed(conditions(view))}
     graph = view.graph
     return {
         name: op

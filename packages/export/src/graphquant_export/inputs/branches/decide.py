@@ -10,15 +10,18 @@ import attrs
 import numpy.typing as npt
 import tensorflow as tf
 
+from graphquant_core.graph import GraphView
 from graphquant_core.graph.frozen import evaluate_constants, import_frozen
 from graphquant_core.listing import listed_names
 from graphquant_export.inputs.branches.if_ops import IF_TYPES, call_branches
 from graphquant_export.inputs.branches.switches import SWITCHES, take_branches
+from graphquant_export.inputs.branches.undecided import predicate
 from graphquant_export.inputs.feeds import default_feeds
 
 logger = logging.getLogger(__name__)
 
-# What carries the state of a loop, so that another value may come each time.
+_TYPES = SWITCHES | IF_TYPES
+# What may return another value each time, or nothing: what a loop carries, and a branch.
 _CHANGING = frozenset({"Enter", "LoopCond", "Merge", "NextIteration", "Switch"})
 
 
@@ -64,49 +67,29 @@ class _Decided:
 
 
 def _decided(graph_def: tf.compat.v1.GraphDef) -> _Decided:
-    types = SWITCHES | IF_TYPES
-    if not any(node.op in types for node in graph_def.node):
+    if not any(node.op in _TYPES for node in graph_def.node):
         return _Decided({}, frozenset())
-    graph = import_frozen(graph_def)
-    predicates = {
-        op.name: op.inputs[1 if op.type in SWITCHES else 0]
-        for op in graph.get_operations()
-        if op.type in types
-    }
-    defaults = default_feeds(graph)
-    known = {name: _defaults_of(tensor, defaults) for name, tensor in predicates.items()}
-    names = [name for name, found in known.items() if found is not None]
-    parts = frozenset(name for found in known.values() for name in found or ())
-    fed = {f"{name}:0": defaults[f"{name}:0"] for name in parts}
-    values = evaluate_constants(graph, [predicates[name] for name in names], fed)
-    return _Decided(dict(zip(names, map(_outcome, values), strict=True)), parts)
+    view = GraphView(import_frozen(graph_def))
+    defaults = default_feeds(view.graph)
+    with_default = {view.graph.get_tensor_by_name(name).op for name in defaults}
+    changing = view.downstream(
+        op
+        for op in view.operations
+        if op.type in _CHANGING or (view.brings_data(op) and op not in with_default)
+    )
+    found = {op.name: predicate(op) for op in view.of_types(_TYPES)}
+    found = {name: tensor for name, tensor in found.items() if tensor.op not in changing}
+    deciding = {tensor.op for tensor in found.values()}
+    used = [op for op in with_default if deciding & view.downstream([op])]
+    fed = {op.outputs[0].name: defaults[op.outputs[0].name] for op in used}
+    values = evaluate_constants(view.graph, list(found.values()), fed)
+    taken = dict(zip(found, map(_outcome, values), strict=True))
+    return _Decided(taken, frozenset(op.name for op in used))
 
 
 def _outcome(value: npt.NDArray[Any]) -> bool:
     # An If takes other types than bool, too; zero, and an array without elements, is False.
     return bool(value.size) if value.ndim else bool(value)
-
-
-def _defaults_of(tensor: tf.Tensor, defaults: Mapping[str, object]) -> set[str] | None:
-    """The placeholders whose defaults have a part in `tensor`; ``None`` if more has than constants.
-
-    Args:
-        tensor: The predicate of a condition.
-        defaults: Values by the names of the tensors of placeholders.
-    """
-    found: set[str] = set()
-    seen, waiting = {tensor.op}, [tensor.op]
-    while waiting:
-        op = waiting.pop()
-        if op.outputs[0].name in defaults:
-            found.add(op.name)
-            continue
-        if op.op_def.is_stateful or op.type.startswith("Placeholder") or op.type in _CHANGING:
-            return None
-        before = {taken.op for taken in op.inputs} - seen
-        seen |= before
-        waiting += before
-    return found
 
 
 def _taken(

@@ -32,7 +32,7 @@ def refuse_conditions(graph: tf.Graph, taker: str, types: Collection[str] = COND
         return
     op = found[0]
     start = f'"{op.name}" ({op.type}) is a condition, which {taker} does not take: '
-    deciding = [name for each in found if (name := deciding_input(each)) is not None]
+    deciding = [name for each in found if (name := deciding_input(view, each)) is not None]
     if deciding:
         raise UnsupportedLayerError(
             f'{start}give "{deciding[0]}", which decides it, the value that it always has '
@@ -50,20 +50,19 @@ def conditions(view: GraphView, types: Collection[str] = CONDITIONS) -> list[tf.
     return [op for op in found if op.name not in loops]
 
 
-def deciding_input(condition: tf.Operation) -> str | None:
+def predicate(condition: tf.Operation) -> tf.Tensor:
+    """What says which branch is taken."""
+    return condition.inputs[1 if condition.type in SWITCHES else 0]
+
+
+def deciding_input(view: GraphView, condition: tf.Operation) -> str | None:
     """Name of the scalar placeholder that alone decides `condition`, where there is one."""
-    port = 1 if condition.type in SWITCHES else 0
-    found: set[tf.Operation] = set()
-    seen, waiting = set(), [condition.inputs[port].op]
-    while waiting:
-        op = waiting.pop()
-        if op in seen:
-            continue
-        seen.add(op)
-        if op.type.startswith("Placeholder"):
-            found.add(op)
-        waiting += [taken.op for taken in op.inputs]
-    if len(found) != 1:
+    decided = predicate(condition).op
+    found = [
+        op
+        for op in view.operations
+        if op.type.startswith("Placeholder") and decided in view.downstream([op])
+    ]
+    if len(found) != 1 or found[0].outputs[0].shape.rank != 0:
         return None
-    (op,) = found
-    return str(op.name) if op.outputs[0].shape.rank == 0 else None
+    return str(found[0].name)

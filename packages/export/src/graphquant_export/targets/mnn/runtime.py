@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphquant_core.arguments import checked_integer
 from graphquant_core.exceptions import ModelFileError, RangeError
 from graphquant_core.files import read_bytes
 from graphquant_export.targets.mnn.wheel import mnn_version
@@ -83,8 +84,12 @@ def run_mnn_model(
         MissingDependencyError: The wheel ``MNN`` is not installed.
         ModelFileError: The model is missing, or MNN can't run it; holds what it printed.
         RangeError: An input holds neither floats nor integers, or integers beyond int32.
+        ConfigError: `winograd_level` is no integer from 0 to 3.
     """
     mnn_version()
+    hint = ""
+    if winograd_level is not None:
+        hint = str(checked_integer("winograd_level", winograd_level, 0, 3))
     read_bytes(mnn_file, "mnn_file")
     with tempfile.TemporaryDirectory() as folder:
         given, written = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
@@ -93,7 +98,6 @@ def run_mnn_model(
             arrays = {str(i): _as_mnn_takes_it(*item) for i, item in enumerate(inputs.items())}
             np.savez(file, **arrays)  # type: ignore[arg-type]
         files = [os.path.abspath(mnn_file), str(given), str(written)]
-        hint = "" if winograd_level is None else str(winograd_level)
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM, *files, hint, str(len(inputs)), *inputs, *outputs],
             capture_output=True,

@@ -64,14 +64,16 @@ class ShownLayers:
         where: str,
     ) -> None:
         self._results = results
-        view = ModelView(optimized)
-        rounded = {name for name, result in results.items() if _codes(view, result)}
-        floats = [result.tensor for name, result in results.items() if name not in rounded]
-        types = dict.fromkeys(floats, onnx.TensorProto.FLOAT)
-        merged = Session(_with_outputs(model, types), where).optimized
-        view = ModelView(merged)
-        found = {name: _codes(view, results[name]) for name in rounded}
-        self._codes = {name: codes for name, codes in found.items() if codes is not None}
+        self._codes = _all_codes(ModelView(optimized), results)
+        merged, shown = optimized, -1
+        # Sums that are shown are merged with nothing, which may part what stands beside them, too.
+        while shown != len(self._codes):
+            shown = len(self._codes)
+            floats = [each.tensor for name, each in results.items() if name not in self._codes]
+            types = dict.fromkeys(floats, onnx.TensorProto.FLOAT)
+            merged = Session(_with_outputs(model, types), where).optimized
+            still = {name: results[name] for name in self._codes}
+            self._codes = _all_codes(ModelView(merged), still)
         types = {
             codes.tensor: onnx.helper.np_dtype_to_tensor_dtype(codes.zero_point.dtype)
             for codes in self._codes.values()
@@ -94,6 +96,12 @@ class ShownLayers:
             return LayerOutput(result.node, result.in_tensorflow(value))
         value = result.in_tensorflow(codes.values(value))
         return LayerOutput(result.node, value, codes.scale, codes.ends())
+
+
+def _all_codes(optimized: ModelView, results: Mapping[str, LayerResult]) -> dict[str, _Codes]:
+    """What the kernels of these layers round, by the layers that have such a one."""
+    found = {name: _codes(optimized, result) for name, result in results.items()}
+    return {name: codes for name, codes in found.items() if codes is not None}
 
 
 def _codes(optimized: ModelView, result: LayerResult) -> _Codes | None:
